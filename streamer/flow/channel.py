@@ -1,0 +1,127 @@
+"""A bounded channel between threads that can be closed from either end and counts its drops."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeAlias, TypeVar
+
+T = TypeVar("T")
+
+Overflow: TypeAlias = Literal["block", "drop_oldest"]
+"""What a full channel does with the next item: make the writer wait, or let the oldest go."""
+
+
+class Closed(Exception):
+    """The other end of a channel is gone: nothing written will be read any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelStats:
+    """One consistent reading of a channel.
+
+    ``offered = delivered + sum(dropped.values()) + depth`` holds in every reading.
+    """
+
+    name: str
+    depth: int
+    capacity: int
+    peak: int
+    offered: int
+    delivered: int
+    dropped: Mapping[str, int]
+
+
+class Channel(Generic[T]):
+    """First in, first out, at most ``capacity`` items, any number of writers and readers.
+
+    A writer calls :meth:`put` and, once, :meth:`close`; a reader iterates, which ends when the
+    channel is closed and empty, or calls :meth:`abort` when it will read no more.
+    """
+
+    def __init__(self, name: str, *, capacity: int, overflow: Overflow) -> None:
+        """Make an open, empty channel. Raises ``ValueError`` when ``capacity`` is below 1."""
+        if capacity < 1:
+            raise ValueError(f"channel {name!r}: capacity must be at least 1, not {capacity}")
+        self.name = name
+        self._capacity = capacity
+        self._overflow: Overflow = overflow
+        self._items: deque[T] = deque()
+        self._lock = threading.Lock()
+        self._not_empty = threading.Condition(self._lock)
+        self._not_full = threading.Condition(self._lock)
+        self._closed = False
+        self._aborted = False
+        self._peak = 0
+        self._offered = 0
+        self._delivered = 0
+        self._dropped: Counter[str] = Counter()
+
+    def put(self, item: T) -> None:
+        """Add an item; when full, wait or let the oldest go, as the channel was made.
+
+        Raises :class:`Closed` when the reader is gone or the channel was closed; the item then
+        counts as dropped for the reason ``closed``.
+        """
+        with self._lock:
+            if self._overflow == "block":
+                while len(self._items) >= self._capacity and not (self._aborted or self._closed):
+                    self._not_full.wait()
+            self._offered += 1  # a writer that waits for room has offered nothing yet
+            if self._aborted or self._closed:
+                self._dropped["closed"] += 1
+                raise Closed(self.name)
+            if len(self._items) >= self._capacity:
+                self._items.popleft()
+                self._dropped["queue_full"] += 1
+            self._items.append(item)
+            self._peak = max(self._peak, len(self._items))
+            self._not_empty.notify()
+
+    def __iter__(self) -> Iterator[T]:
+        """Yield items until the channel is closed and empty, or aborted."""
+        while True:
+            with self._lock:
+                while not self._items and not (self._closed or self._aborted):
+                    self._not_empty.wait()
+                if not self._items:
+                    return
+                item = self._items.popleft()
+                self._delivered += 1
+                self._not_full.notify()
+            yield item
+            del item  # do not keep a picture alive while waiting for the next
+
+    def close(self) -> None:
+        """Say that nothing more will be written; readers drain what is left and end."""
+        with self._lock:
+            self._closed = True
+            self._wake_all()
+
+    def abort(self) -> None:
+        """Say that nothing more will be read; what is queued is dropped as ``aborted``."""
+        with self._lock:
+            self._aborted = True
+            if self._items:
+                self._dropped["aborted"] += len(self._items)
+                self._items.clear()
+            self._wake_all()
+
+    def stats(self) -> ChannelStats:
+        """A consistent reading of all counters."""
+        with self._lock:
+            return ChannelStats(
+                name=self.name,
+                depth=len(self._items),
+                capacity=self._capacity,
+                peak=self._peak,
+                offered=self._offered,
+                delivered=self._delivered,
+                dropped=dict(self._dropped),
+            )
+
+    def _wake_all(self) -> None:
+        self._not_empty.notify_all()
+        self._not_full.notify_all()

@@ -1,0 +1,1 @@
+"""Stage 2: models, sessions and the detector."""

@@ -1,0 +1,56 @@
+"""The four things a user may replace, each with one method that matters.
+
+Anything with these shapes will do: no base class, no registration. Name your own in the
+configuration as ``package.module:Class``.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from streamer.types import Faces, Frame, Outcome, Picture, Tracks
+
+
+class Source(Protocol):
+    """Where frames come from: one camera or one file."""
+
+    @property
+    def live(self) -> bool:
+        """True for a camera (late frames are dropped), False for a file (nothing is lost)."""
+
+    def frames(self, stop: threading.Event) -> Iterator[Frame]:
+        """Yield frames until the end of the file, a loss or ``stop``.
+
+        Every wait inside is bounded, so that ``stop`` is seen within a few seconds.
+        Raises :class:`streamer.errors.SourceLost` when this life of the source ends early.
+        """
+
+
+class Detector(Protocol):
+    """What finds faces."""
+
+    def detect(self, pictures: Sequence[Picture]) -> list[Faces]:
+        """One :class:`Faces` for each picture, in pixels of that picture.
+
+        Raises :class:`streamer.errors.DetectionFailed` when these pictures could not be looked
+        at; any other exception ends the program.
+        """
+
+
+class Tracker(Protocol):
+    """What gives faces an identity over time, one for each camera."""
+
+    def update(self, faces: Faces, at: float) -> Tracks:
+        """Match ``faces`` seen at the instant ``at`` to those seen before."""
+
+
+class Sink(Protocol):
+    """Where outcomes go. It is written to and closed by its own thread only."""
+
+    def write(self, outcome: Outcome) -> None:
+        """Take one outcome. It may raise; a vital sink that raises ends the program."""
+
+    def close(self) -> None:
+        """Let go of everything held. Called once, after the last write."""

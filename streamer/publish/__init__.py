@@ -1,0 +1,1 @@
+"""Stage 3: where outcomes go, a thread for each sink."""

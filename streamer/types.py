@@ -1,0 +1,214 @@
+"""What travels through streamer.
+
+Conventions, stated once and kept everywhere:
+
+* Instants end in ``_at`` and are seconds of ``time.monotonic()``; durations end in ``_s``.
+* Wall time appears only as ``wall_at`` (Unix seconds, UTC), for people, never to decide anything.
+* Boxes are ``x1, y1, x2, y2`` floats in pixels of the *original* frame; landmarks are ``x, y``.
+* Left and right are as seen in the picture, not the person's own.
+* Images are uint8, BGR, shape (height, width, 3), C-contiguous and not writeable.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image: TypeAlias = NDArray[np.uint8]
+Floats: TypeAlias = NDArray[np.float32]
+
+LANDMARKS: Final = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+"""Order of the five points in every landmarks array, as RetinaFace was trained."""
+
+_URL_SECRETS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*:/{0,2})[^\s'\"]*@", re.IGNORECASE)
+_QUERY_VALUES = re.compile(r"(?P<key>[?&][^=&\s'\"#]+=)[^&\s'\"#]+")
+
+
+def redact(text: str) -> str:
+    """Return ``text`` with the user name, password and query values of every URL in it hidden.
+
+    It hides too much rather than too little: everything between the scheme and the last ``@``
+    goes, so that a password holding ``@`` or ``/`` does not leak by half.
+    """
+    return _QUERY_VALUES.sub(r"\g<key>***", _URL_SECRETS.sub(r"\g<scheme>***@", text))
+
+
+@dataclass(frozen=True, slots=True)
+class SourceUrl:
+    """Where pictures come from. It prints itself without its secrets.
+
+    ``str()``, ``repr()`` and formatting hide the password; :meth:`reveal` is the only way to it.
+    """
+
+    text: str
+
+    @property
+    def scheme(self) -> str:
+        """The part before the first colon in lower case; empty when there is none (a file)."""
+        head, colon, _ = self.text.partition(":")
+        return head.lower() if colon else ""
+
+    def reveal(self) -> str:
+        """The text as it was given, password included. Never log what this returns."""
+        return self.text
+
+    def __str__(self) -> str:
+        """The URL with secrets hidden."""
+        return redact(self.text)
+
+    def __repr__(self) -> str:
+        """The URL with secrets hidden."""
+        return f"SourceUrl({redact(self.text)!r})"
+
+
+class Picture(Protocol):
+    """One picture, not converted until somebody asks for its colours."""
+
+    @property
+    def width(self) -> int:
+        """Width of the original picture, pixels."""
+
+    @property
+    def height(self) -> int:
+        """Height of the original picture, pixels."""
+
+    def bgr(self, width: int | None = None, height: int | None = None) -> Image:
+        """The picture in BGR, shape (height, width, 3), scaled when a size is given.
+
+        Conversion happens here, straight to the size wanted, and only here. It may be called
+        from any thread; the array must not be written to.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class NoPicture:
+    """Stands for a picture that was let go: it knows its size and nothing else."""
+
+    width: int
+    height: int
+
+    def bgr(self, width: int | None = None, height: int | None = None) -> Image:  # noqa: ARG002
+        """Raise ``LookupError``: this picture was let go to save memory."""
+        raise LookupError("the picture of this frame was let go; ask for a sink with pictures")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One captured frame of one camera.
+
+    ``index`` counts the decoded frames of the camera from 0 and never restarts; ``epoch`` grows
+    by one at each reconnection. ``pts`` is the stream's own time in seconds, or None where the
+    stream did not say; nothing decides by it but the pacing of files.
+    """
+
+    camera: str
+    epoch: int
+    index: int
+    captured_at: float
+    wall_at: float
+    pts: float | None
+    picture: Picture
+
+    def without_picture(self) -> Frame:
+        """The same frame with its pixels let go, for queues that need only the numbers."""
+        return replace(self, picture=NoPicture(self.picture.width, self.picture.height))
+
+
+def _require(array: NDArray[np.generic], shape: tuple[int, ...], dtype: type, name: str) -> None:
+    if array.shape != shape or array.dtype != dtype:
+        raise ValueError(
+            f"{name} must have shape {shape} and dtype {np.dtype(dtype)}, "
+            f"not {array.shape} and {array.dtype}"
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Faces:
+    """The faces of one picture, as arrays: best first.
+
+    ``boxes`` (N, 4) float32 pixels; ``scores`` (N,) float32 in 0..1, descending;
+    ``landmarks`` (N, 5, 2) float32 pixels in the order of :data:`LANDMARKS`.
+    Raises ``ValueError`` when shapes or dtypes differ from these.
+    """
+
+    boxes: Floats
+    scores: Floats
+    landmarks: Floats
+
+    def __post_init__(self) -> None:
+        """Check shapes and dtypes."""
+        n = len(self.scores)
+        _require(self.boxes, (n, 4), np.float32, "boxes")
+        _require(self.scores, (n,), np.float32, "scores")
+        _require(self.landmarks, (n, 5, 2), np.float32, "landmarks")
+
+    def __len__(self) -> int:
+        """How many faces."""
+        return len(self.scores)
+
+    @staticmethod
+    def none() -> Faces:
+        """No faces: what a picture without any gives."""
+        return Faces(
+            np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32)
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tracks:
+    """Faces with identity: ``ids`` (N,) int64, stable over frames, never reused by a camera."""
+
+    ids: NDArray[np.int64]
+    faces: Faces
+
+    def __post_init__(self) -> None:
+        """Check that there is one id for each face."""
+        _require(self.ids, (len(self.faces),), np.int64, "ids")
+
+    def __len__(self) -> int:
+        """How many faces."""
+        return len(self.ids)
+
+
+class Stamps(NamedTuple):
+    """When a frame passed each station, seconds of ``time.monotonic()``."""
+
+    captured_at: float
+    taken_at: float
+    detected_at: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """A frame that was looked at, and what was found in it (perhaps nothing)."""
+
+    frame: Frame
+    tracks: Tracks
+    stamps: Stamps
+    status: Literal["detected"] = "detected"
+
+    def without_picture(self) -> Result:
+        """The same result with the frame's pixels let go."""
+        return replace(self, frame=self.frame.without_picture())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Failure:
+    """A frame that could not be looked at. It has no faces to mistake for "nobody there"."""
+
+    frame: Frame
+    stamps: Stamps
+    reason: str
+    status: Literal["failed"] = "failed"
+
+    def without_picture(self) -> Failure:
+        """The same failure with the frame's pixels let go."""
+        return replace(self, frame=self.frame.without_picture())
+
+
+Outcome: TypeAlias = Result | Failure
+"""What every sink receives. A type checker makes each sink say what it does with a failure."""

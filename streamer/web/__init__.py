@@ -1,0 +1,1 @@
+"""The HTTP door: metrics, the live view and its page."""
