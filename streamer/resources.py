@@ -27,8 +27,13 @@ def resource(name: str) -> Path:
 
 
 def cache_folder() -> Path:
-    """Where fetched models are kept: ``models/`` of a checkout, else the user's cache folder."""
+    """Where fetched models are kept: ``models/`` of a checkout, else the user's cache folder.
+
+    That is ``$XDG_CACHE_HOME``, which must be absolute to count (XDG Base Directory
+    Specification 0.8), else ``~/.cache``. Raises ``RuntimeError`` when there is no home either.
+    """
     if (root := repository()) is not None:
         return root / "models"
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "streamer" / "models"
+    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    base = cache if cache.is_absolute() else Path.home() / ".cache"
+    return base / "streamer" / "models"

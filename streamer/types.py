@@ -24,45 +24,90 @@ Floats: TypeAlias = NDArray[np.float32]
 LANDMARKS: Final = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 """Order of the five points in every landmarks array, as RetinaFace was trained."""
 
-_URL_SECRETS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*:/{0,2})[^\s'\"]*@", re.IGNORECASE)
-_QUERY_VALUES = re.compile(r"(?P<key>[?&][^=&\s'\"#]+=)[^&\s'\"#]+")
+# Every pattern reads each character a bounded number of times, so a line of any length is quick.
+_USERINFO = re.compile(r"(?<!\S)(?P<scheme>[^\s:]*+:(?://)?)\S*@")
+_VALUES = re.compile(
+    r"(?P<key>[?&;][^=&?;\s'\"]++=|(?:pass(?:word|wd)?|pwd|token|secret)=)[^&\s'\"]+", re.IGNORECASE
+)
+_SCHEME = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*):(?://)?", re.IGNORECASE)
 
 
 def redact(text: str) -> str:
     """Return ``text`` with the user name, password and query values of every URL in it hidden.
 
-    It hides too much rather than too little: everything between the scheme and the last ``@``
-    goes, so that a password holding ``@`` or ``/`` does not leak by half.
+    It hides too much rather than too little, since a password may hold anything but a line end:
+    in each line, everything between the first ``://`` and the last ``@``; in each word with a
+    colon before an ``@``, everything between the two (``admin:secret@host``); and the values of
+    a query or of a ``password=``. Two URLs in a line with an ``@`` after the second thus become
+    one. Text without ``@`` and ``=`` never changes. Time grows with the length of the text only.
     """
-    return _QUERY_VALUES.sub(r"\g<key>***", _URL_SECRETS.sub(r"\g<scheme>***@", text))
+    if "@" in text:
+        text = "\n".join(map(_without_userinfo, text.split("\n")))
+    return _VALUES.sub(r"\g<key>***", text)
 
 
-@dataclass(frozen=True, slots=True)
+def _without_userinfo(line: str) -> str:
+    if ":" not in line:
+        return line
+    start, end = line.find("://"), line.rfind("@")
+    if 0 <= start < end:
+        line = f"{line[:start]}://***{line[end:]}"
+    return _USERINFO.sub(r"\g<scheme>***@", line)
+
+
 class SourceUrl:
     """Where pictures come from. It prints itself without its secrets.
 
     ``str()``, ``repr()`` and formatting hide the password; :meth:`reveal` is the only way to it.
+    It is no dataclass on purpose: ``asdict`` and JSON encoders open those, secrets and all.
+    Copies and pickles hold the secret, as they must.
     """
 
-    text: str
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        """Hold ``text`` as it was given; whether it can be used is for others to say."""
+        self._text = text
 
     @property
     def scheme(self) -> str:
-        """The part before the first colon in lower case; empty when there is none (a file)."""
-        head, colon, _ = self.text.partition(":")
-        return head.lower() if colon else ""
+        """The scheme in lower case; empty when there is none (a path)."""
+        match = _SCHEME.match(self._text)
+        return match["scheme"].lower() if match else ""
 
     def reveal(self) -> str:
         """The text as it was given, password included. Never log what this returns."""
-        return self.text
+        return self._text
+
+    def __eq__(self, other: object) -> bool:
+        """Equal when the texts are, secrets included."""
+        return self._text == other._text if isinstance(other, SourceUrl) else NotImplemented
+
+    def __hash__(self) -> int:
+        """By the text."""
+        return hash(self._text)
 
     def __str__(self) -> str:
-        """The URL with secrets hidden."""
-        return redact(self.text)
+        """The URL with secrets hidden.
+
+        Stricter than :func:`redact`, which must find the URL first: here all the text is one, so
+        line ends, spaces and quotes in a password or a query value hide with the rest.
+        """
+        shown = self._text
+        userinfo, _, rest = shown.rpartition("@")
+        if ":" in userinfo:  # without a colon the @ is of a file's name and no secret
+            scheme = _SCHEME.match(shown)
+            shown = f"{scheme[0] if scheme else ''}***@{rest}"
+        address, mark, query = shown.partition("?")
+        if mark:
+            parts = [part.partition("=") for part in query.split("&")]
+            values = "&".join(f"{key}=***" if equals else "***" for key, equals, _ in parts)
+            shown = f"{address}?{values}"
+        return redact(shown)
 
     def __repr__(self) -> str:
         """The URL with secrets hidden."""
-        return f"SourceUrl({redact(self.text)!r})"
+        return f"SourceUrl({str(self)!r})"
 
 
 class Picture(Protocol):
@@ -141,7 +186,7 @@ class Faces:
 
     def __post_init__(self) -> None:
         """Check shapes and dtypes."""
-        n = len(self.scores)
+        n = self.scores.size
         _require(self.boxes, (n, 4), np.float32, "boxes")
         _require(self.scores, (n,), np.float32, "scores")
         _require(self.landmarks, (n, 5, 2), np.float32, "landmarks")

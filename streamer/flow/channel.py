@@ -74,14 +74,18 @@ class Channel(Generic[T]):
                 self._dropped["closed"] += 1
                 raise Closed(self.name)
             if len(self._items) >= self._capacity:
-                self._items.popleft()
+                _gone = self._items.popleft()  # freed on return, when the lock is let go
                 self._dropped["queue_full"] += 1
             self._items.append(item)
             self._peak = max(self._peak, len(self._items))
             self._not_empty.notify()
 
     def __iter__(self) -> Iterator[T]:
-        """Yield items until the channel is closed and empty, or aborted."""
+        """Yield items until the channel is closed and empty, or aborted.
+
+        The channel keeps no item that it gave away. A reader that must not keep a picture alive
+        while it waits ends its loop's body with ``del``.
+        """
         while True:
             with self._lock:
                 while not self._items and not (self._closed or self._aborted):
@@ -95,18 +99,24 @@ class Channel(Generic[T]):
             del item  # do not keep a picture alive while waiting for the next
 
     def close(self) -> None:
-        """Say that nothing more will be written; readers drain what is left and end."""
+        """Say that nothing more will be written; readers drain what is left and end.
+
+        A writer that waits for room gets :class:`Closed`. Closing twice does nothing more.
+        """
         with self._lock:
             self._closed = True
             self._wake_all()
 
     def abort(self) -> None:
-        """Say that nothing more will be read; what is queued is dropped as ``aborted``."""
+        """Say that nothing more will be read; what is queued is dropped as ``aborted``.
+
+        Readers end and writers get :class:`Closed`. Aborting twice does nothing more.
+        """
         with self._lock:
             self._aborted = True
             if self._items:
                 self._dropped["aborted"] += len(self._items)
-                self._items.clear()
+            _gone, self._items = self._items, deque()  # freed when the lock is let go
             self._wake_all()
 
     def stats(self) -> ChannelStats:

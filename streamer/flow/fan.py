@@ -53,117 +53,138 @@ class Ledger:
 
 
 class Lane(Generic[T]):
-    """One camera's way into a :class:`FanIn`; made by :meth:`FanIn.add_lane`."""
+    """One camera's way into a :class:`FanIn`; made by :meth:`FanIn.add_lane`.
+
+    Everything below is guarded by the fan's one lock, and moves together with the item it counts.
+    """
 
     def __init__(self, fan: FanIn[T], name: str, capacity: int, overflow: Overflow) -> None:
         """Make an empty lane; use :meth:`FanIn.add_lane`."""
         self.name = name
         self.capacity = capacity
         self.overflow: Overflow = overflow
-        self.items: deque[T] = deque()
-        self.closed = False
-        self.peak = 0
-        self.captured = 0
-        self.skipped = 0
-        self.held = 0
-        self.settled: Counter[str] = Counter()
-        self.dropped: Counter[tuple[str, str]] = Counter()
         self._fan = fan
-        self.not_full = threading.Condition(fan.lock)
+        self._not_full = threading.Condition(fan._lock)
+        self._items: deque[T] = deque()
+        self._closed = False
+        self._free = True  # neither queued for a worker nor in a worker's hands
+        self._peak = 0
+        self._captured = 0
+        self._skipped = 0
+        self._held = 0
+        self._settled: Counter[str] = Counter()
+        self._dropped: Counter[tuple[str, str]] = Counter()
 
     def put(self, item: T) -> None:
         """Offer an item. Live lanes let the oldest go when full; file lanes wait for room.
 
         Raises :class:`Closed` when no worker will take it any more; it then counts as dropped.
         """
-        with self._fan.lock:
+        fan = self._fan
+        with fan._lock:
             if self.overflow == "block":
-                while len(self.items) >= self.capacity and not (self.closed or self._fan.aborted):
-                    self.not_full.wait()
-            self.captured += 1
-            if self.closed or self._fan.aborted:
-                self.dropped["capture", "shutdown"] += 1
+                while len(self._items) >= self.capacity and not (self._closed or fan._aborted):
+                    self._not_full.wait()
+            self._captured += 1  # a camera that waits for room has offered nothing yet
+            if self._closed or fan._aborted:
+                self._dropped["capture", "shutdown"] += 1
                 raise Closed(self.name)
-            if len(self.items) >= self.capacity:
-                self.items.popleft()
-                self.dropped["infer", "queue_full"] += 1
-            self.items.append(item)
-            self.peak = max(self.peak, len(self.items))
-            self._fan.mark_ready(self)
+            if len(self._items) >= self.capacity:
+                _gone = self._items.popleft()  # freed on return, when the lock is let go
+                self._dropped["infer", "queue_full"] += 1
+            self._items.append(item)
+            self._peak = max(self._peak, len(self._items))
+            fan._queue(self)
 
     def skip(self) -> None:
         """Count a frame that pacing chose not to look at."""
-        with self._fan.lock:
-            self.captured += 1
-            self.skipped += 1
+        with self._fan._lock:
+            self._captured += 1
+            self._skipped += 1
 
     def close(self) -> None:
-        """Say that this camera will offer nothing more; what waits is still handed out."""
-        with self._fan.lock:
-            self.closed = True
-            self.not_full.notify_all()
-            self._fan.ready_changed.notify_all()
+        """Say that this camera will offer nothing more; what waits is still handed out.
+
+        A writer that waits for room gets :class:`Closed`. Closing twice does nothing more.
+        """
+        with self._fan._lock:
+            self._closed = True
+            self._not_full.notify_all()
+            self._fan._ready_or_over.notify_all()
 
     def ledger(self) -> Ledger:
         """Where every frame of this camera is, at this instant."""
-        with self._fan.lock:
+        with self._fan._lock:
             return Ledger(
-                captured=self.captured,
-                settled=dict(self.settled),
-                skipped=self.skipped,
-                dropped=dict(self.dropped),
-                waiting=len(self.items),
-                held=self.held,
+                captured=self._captured,
+                settled=dict(self._settled),
+                skipped=self._skipped,
+                dropped=dict(self._dropped),
+                waiting=len(self._items),
+                held=self._held,
             )
 
     def stats(self) -> ChannelStats:
-        """Depth, capacity and peak of the lane's queue."""
-        with self._fan.lock:
+        """Counters of the lane's queue. An item handed to a worker and dropped there is dropped.
+
+        ``dropped`` is by reason, whichever stage dropped; :meth:`ledger` tells the stages apart.
+        """
+        with self._fan._lock:
+            dropped: Counter[str] = Counter()
+            for (_, reason), count in self._dropped.items():
+                dropped[reason] += count
             return ChannelStats(
                 name=self.name,
-                depth=len(self.items),
+                depth=len(self._items),
                 capacity=self.capacity,
-                peak=self.peak,
-                offered=self.captured - self.skipped,
-                delivered=sum(self.settled.values()) + self.held,
-                dropped={reason: n for (_, reason), n in self.dropped.items()},
+                peak=self._peak,
+                offered=self._captured - self._skipped,
+                delivered=sum(self._settled.values()) + self._held,
+                dropped=dict(dropped),
             )
 
 
 class Batch(Generic[T]):
     """Items taken by one worker, at most one from each camera.
 
-    Use it as a context: each item is to be settled inside; what is not counts as dropped with
-    the reason ``failed``. Until the batch ends, no other worker gets items of its cameras, so the
-    order of one camera's outcomes holds.
+    Use it as a context, once: each item is to be settled inside; what is not counts as dropped
+    with the reason ``failed``, or ``shutdown`` when :class:`Closed` ended the work. Until the
+    batch ends, no other worker gets items of its cameras, so the order of one camera's outcomes
+    holds.
     """
 
     def __init__(self, fan: FanIn[T], taken: list[tuple[Lane[T], T]]) -> None:
         """Made by :meth:`FanIn.batches`."""
         self._fan = fan
-        self._open = dict.fromkeys(range(len(taken)))
+        self._open = set(range(len(taken)))
         self._lanes = [lane for lane, _ in taken]
         self.items = [item for _, item in taken]
 
     def __len__(self) -> int:
-        """How many items, at least 1."""
+        """How many items: at least 1, and 0 when the batch has ended."""
         return len(self.items)
 
     def settle(self, position: int, status: str) -> None:
-        """Count the item at ``position`` of :attr:`items` as ended with ``status``."""
-        lane = self._lanes[position]
-        with self._fan.lock:
-            del self._open[position]
-            lane.held -= 1
-            lane.settled[status] += 1
+        """Count the item at ``position`` of :attr:`items` as ended with ``status``.
+
+        Raises ``KeyError`` when it was settled or dropped already, or the batch has ended.
+        """
+        with self._fan._lock:
+            self._open.remove(position)
+            lane = self._lanes[position]
+            lane._held -= 1
+            lane._settled[status] += 1
 
     def drop(self, position: int, reason: str) -> None:
-        """Count the item at ``position`` of :attr:`items` as dropped in this stage."""
-        lane = self._lanes[position]
-        with self._fan.lock:
-            del self._open[position]
-            lane.held -= 1
-            lane.dropped["infer", reason] += 1
+        """Count the item at ``position`` of :attr:`items` as dropped in this stage.
+
+        Raises ``KeyError`` when it was settled or dropped already, or the batch has ended.
+        """
+        with self._fan._lock:
+            self._open.remove(position)
+            lane = self._lanes[position]
+            lane._held -= 1
+            lane._dropped["infer", reason] += 1
 
     def __enter__(self) -> Batch[T]:
         """Begin the work on the batch."""
@@ -175,38 +196,44 @@ class Batch(Generic[T]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Settle what was forgotten and let the cameras be served again."""
+        """Count what was forgotten and let the cameras be served again."""
+        shutdown = kind is not None and issubclass(kind, Closed)
         for position in list(self._open):
-            self.drop(position, "failed")
-        self.items = []
-        self._fan.release(self._lanes)
+            self.drop(position, "shutdown" if shutdown else "failed")
+        lanes, self._lanes, self.items = self._lanes, [], []
+        self._fan._release(lanes)
 
 
 class FanIn(Generic[T]):
     """One lane per camera in, fair batches out, any number of workers.
 
-    It ends, for every worker, when it is closed (no more cameras will come) and all lanes are
-    closed and empty; or at once when aborted.
+    It ends, for each worker, when it is closed (no more cameras will come) and all lanes are
+    closed and empty, though another worker may still hold the last batch; or at once when
+    aborted.
     """
 
     def __init__(self, name: str) -> None:
         """Make a fan without lanes."""
         self.name = name
-        self.lock = threading.Lock()
-        self.ready_changed = threading.Condition(self.lock)
-        self.aborted = False
+        self._lock = threading.Lock()
+        self._ready_or_over = threading.Condition(self._lock)
         self._closed = False
+        self._aborted = False
         self._lanes: dict[str, Lane[T]] = {}
-        self._ready: deque[Lane[T]] = deque()
-        self._queued: set[str] = set()
-        self._busy: set[str] = set()
+        self._ready: deque[Lane[T]] = deque()  # lanes with items, in the order to be served
 
     def add_lane(self, name: str, *, capacity: int, overflow: Overflow) -> Lane[T]:
-        """Add a camera. Raises ``ValueError`` when the name is taken or capacity below 1."""
+        """Add a camera.
+
+        Raises ``ValueError`` when the name is taken or ``capacity`` is below 1, and
+        :class:`Closed` when the fan was closed or aborted: nobody would take its items.
+        """
         if capacity < 1:
             raise ValueError(f"lane {name!r}: capacity must be at least 1, not {capacity}")
         lane = Lane(self, name, capacity, overflow)
-        with self.lock:
+        with self._lock:
+            if self._closed or self._aborted:
+                raise Closed(self.name)
             if name in self._lanes:
                 raise ValueError(f"there is a lane {name!r} already")
             self._lanes[name] = lane
@@ -214,76 +241,80 @@ class FanIn(Generic[T]):
 
     def lanes(self) -> list[Lane[T]]:
         """All lanes, in the order they were added."""
-        with self.lock:
+        with self._lock:
             return list(self._lanes.values())
 
     def batches(self, max_items: int) -> Iterator[Batch[T]]:
         """Yield what is ready, one item per camera in turn, at most ``max_items`` at once.
 
         It never waits for a camera: a batch is what is there. Idle, it holds one item; under
-        load, lanes fill while the model runs and batches grow by themselves.
+        load, lanes fill while the model runs and batches grow by themselves. Raises
+        ``ValueError`` when ``max_items`` is below 1.
         """
-        while batch := self._take(max_items):
+        if max_items < 1:
+            raise ValueError(f"fan {self.name!r}: a batch holds at least 1 item, not {max_items}")
+        while (batch := self._take(max_items)) is not None:
             yield batch
             del batch  # do not keep pictures alive while waiting
 
     def _take(self, max_items: int) -> Batch[T] | None:
-        with self.lock:
+        with self._lock:
             while not self._ready:
-                if self.aborted or self._finished():
+                if self._aborted or self._finished():
                     return None
-                self.ready_changed.wait()
+                self._ready_or_over.wait()
             taken: list[tuple[Lane[T], T]] = []
             while self._ready and len(taken) < max_items:
                 lane = self._ready.popleft()
-                self._queued.discard(lane.name)
-                self._busy.add(lane.name)
-                taken.append((lane, lane.items.popleft()))
-                lane.held += 1
-                lane.not_full.notify()
+                taken.append((lane, lane._items.popleft()))
+                lane._held += 1
+                lane._not_full.notify()
+            if self._finished():
+                self._ready_or_over.notify_all()
             return Batch(self, taken)
 
     def _finished(self) -> bool:
         """With the lock held: nothing is left and nothing can come."""
         return self._closed and all(
-            lane.closed and not lane.items and name not in self._busy
-            for name, lane in self._lanes.items()
+            lane._closed and not lane._items for lane in self._lanes.values()
         )
 
-    def mark_ready(self, lane: Lane[T]) -> None:
-        """With the lock held: queue the lane for a worker if it has something to give."""
-        if lane.items and lane.name not in self._busy and lane.name not in self._queued:
+    def _queue(self, lane: Lane[T]) -> None:
+        """With the lock held: queue the lane for a worker if it is free and has items."""
+        if lane._items and lane._free:
+            lane._free = False
             self._ready.append(lane)
-            self._queued.add(lane.name)
-            self.ready_changed.notify()
+            self._ready_or_over.notify()
 
-    def release(self, lanes: list[Lane[T]]) -> None:
-        """Let workers take from these lanes again; :class:`Batch` calls it."""
-        with self.lock:
+    def _release(self, lanes: list[Lane[T]]) -> None:
+        """Let workers take from these lanes again."""
+        with self._lock:
             for lane in lanes:
-                self._busy.discard(lane.name)
-                self.mark_ready(lane)
-            if self._finished():
-                self.ready_changed.notify_all()
+                lane._free = True
+                self._queue(lane)
 
     def close(self) -> None:
-        """Say that no more lanes will be added."""
-        with self.lock:
+        """Say that no more lanes will be added. Closing twice does nothing more."""
+        with self._lock:
             self._closed = True
-            self.ready_changed.notify_all()
+            self._ready_or_over.notify_all()
 
     def abort(self) -> None:
-        """Say that no worker will take anything more; what waits is dropped as ``shutdown``."""
-        with self.lock:
-            self.aborted = True
+        """Say that no worker will take anything more; what waits is dropped as ``shutdown``.
+
+        What workers hold is theirs to settle still. Aborting twice does nothing more.
+        """
+        gone = []  # freed on return, when the lock is let go
+        with self._lock:
+            self._aborted = True
             for lane in self._lanes.values():
-                if lane.items:
-                    lane.dropped["infer", "shutdown"] += len(lane.items)
-                    lane.items.clear()
-                lane.not_full.notify_all()
+                if lane._items:
+                    lane._dropped["infer", "shutdown"] += len(lane._items)
+                    gone.append(lane._items)
+                    lane._items = deque()
+                lane._not_full.notify_all()
             self._ready.clear()
-            self._queued.clear()
-            self.ready_changed.notify_all()
+            self._ready_or_over.notify_all()
 
 
 class FanOut(Generic[T]):
@@ -309,13 +340,20 @@ class FanOut(Generic[T]):
         self._outlets.append((channel, prepare, vital))
 
     def put(self, item: T) -> None:
-        """Give ``item`` to every channel. Raises :class:`Closed` when a vital reader is gone."""
+        """Give ``item`` to every channel.
+
+        Raises :class:`Closed` when a vital reader is gone, but offers the item to all the others
+        first, so that every channel counts the same items.
+        """
+        gone: str | None = None  # a name, not the error: an error kept here would keep the item
         for channel, prepare, vital in self._outlets:
             try:
                 channel.put(prepare(item) if prepare else item)
             except Closed:
                 if vital:
-                    raise
+                    gone = channel.name
+        if gone is not None:
+            raise Closed(gone)
 
     def close(self) -> None:
         """Close every channel."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from bisect import bisect_left
 from collections import deque
@@ -14,6 +15,9 @@ BUCKETS_S: Final = (
     1.0, 2.0, 5.0,
 )  # fmt: skip
 """Upper bounds in seconds of the buckets of every duration histogram, 1 ms to 5 s."""
+
+MOST_TICKS: Final = 4096
+"""Ticks that a :class:`Rate` remembers, 32 KiB; more a window shorten the window, not the rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +58,31 @@ class Durations:
             return DurationStats(self._bounds, tuple(self._counts), self._sum_s)
 
     def quantile(self, q: float) -> float | None:
-        """The ``q`` quantile (0..1, nearest rank) of the recent durations; None without any."""
+        """The ``q`` quantile (0..1) of the recent durations; None without any.
+
+        By nearest rank: the least duration that at least the share ``q`` of them do not exceed.
+        Raises ``ValueError`` when ``q`` is outside 0..1.
+        """
+        if not 0.0 <= q <= 1.0:
+            raise ValueError(f"a quantile is from 0 to 1, not {q}")
         with self._lock:
-            ordered = sorted(self._recent)
-        if not ordered:
+            recent = list(self._recent)
+        if not recent:
             return None
-        return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
+        return sorted(recent)[max(0, math.ceil(q * len(recent)) - 1)]
 
 
 class Rate:
     """Events per second over a sliding window."""
 
     def __init__(self, clock: Callable[[], float], *, window_s: float = 5.0) -> None:
-        """Count by ``clock``, seconds."""
+        """Count by ``clock``, seconds, over ``window_s``, at least 1 second."""
+        if window_s < 1.0:
+            raise ValueError(f"the window of a rate is at least 1 second, not {window_s}")
         self._clock = clock
         self._window_s = window_s
         self._started_at = clock()
-        self._ticks: deque[float] = deque(maxlen=4096)
+        self._ticks: deque[float] = deque(maxlen=MOST_TICKS)
         self._count = 0
         self._lock = threading.Lock()
 
@@ -83,12 +95,19 @@ class Rate:
             self._forget(now)
 
     def per_second(self) -> float:
-        """Events per second over the window, or since the start while it is younger."""
+        """Events per second over the window, or since the start while it is younger.
+
+        In its first second it is the number of events so far: a rate is never more than was
+        really counted in a second.
+        """
         now = self._clock()
         with self._lock:
             self._forget(now)
-            n = len(self._ticks)
-        return n / max(min(self._window_s, now - self._started_at), 1e-3) if n else 0.0
+            if not self._ticks:
+                return 0.0
+            if len(self._ticks) == MOST_TICKS:  # older ticks were let go: count since the oldest
+                return MOST_TICKS / max(now - self._ticks[0], 1e-3)
+            return len(self._ticks) / min(self._window_s, max(now - self._started_at, 1.0))
 
     def count(self) -> int:
         """All events so far."""

@@ -11,12 +11,16 @@ from __future__ import annotations
 import queue
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from streamer.errors import StageFailure, StageStuck
 from streamer.flow.channel import Closed
+
+ABORTED_S: Final = 2.0
+"""Seconds that a stage has to end after everything it reads was aborted."""
 
 
 class Writable(Protocol):
@@ -50,58 +54,85 @@ class Stage:
 class StageGroup:
     """Runs stages until all have ended, one has failed, or :meth:`stop` is called."""
 
-    def __init__(self, stages: Sequence[Stage], *, stopping: threading.Event, drain_s: float):
+    def __init__(
+        self, stages: Sequence[Stage], *, stopping: threading.Event, drain_s: float
+    ) -> None:
         """``stopping`` is set at :meth:`stop`, for sources to see.
 
         After a stop or a failure stages have ``drain_s`` seconds to end by themselves; then
-        everything they read is aborted, and two seconds later they are named and left behind.
+        everything they read is aborted, and :data:`ABORTED_S` later they are named and left
+        behind. Raises ``ValueError`` when two stages have the same name.
         """
+        if len({stage.name for stage in stages}) != len(stages):
+            raise ValueError("two stages have the same name")
         self._stages = list(stages)
         self._stopping = stopping
         self._drain_s = drain_s
+        # One queue for "stop" (None) and "this stage has ended": its put() is written in C and
+        # takes no lock that the interrupted code may hold, so a signal handler may call it.
         self._events: queue.SimpleQueue[Stage | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._running: dict[str, Stage] = {}
+        self._running: dict[str, Stage] = {}  # only run()'s own thread touches it
         self._failures: list[Exception] = []
         self._side_failures: list[Exception] = []
 
     def stop(self) -> None:
-        """Ask all stages to end. Safe to call from a signal handler and more than once."""
+        """Ask all stages to end. Safe in a signal handler, before :meth:`run`, more than once."""
         self._events.put(None)
 
     @property
     def side_failures(self) -> tuple[Exception, ...]:
-        """What stages that are not vital raised."""
+        """What stages that are not vital raised, without the locals of their tracebacks."""
         return tuple(self._side_failures)
 
     def run(self) -> None:
-        """Run every stage on its thread and wait.
+        """Run every stage on a daemon thread of its name and wait. Call it once.
 
         Raises :class:`StageFailure` when vital stages raised and :class:`StageStuck` when a
-        stage did not end in time.
+        stage did not end in time (as one more member of the failure when there is one). When a
+        signal raises here (``KeyboardInterrupt``), the stages are stopped before it goes on.
         """
-        self._running = {stage.name: stage for stage in self._stages}
-        if len(self._running) != len(self._stages):
-            raise ValueError("two stages have the same name")
-        for stage in self._stages:
-            threading.Thread(
-                target=self._run_stage, args=(stage,), name=stage.name, daemon=True
-            ).start()
-        self._wait(None)
+        try:
+            for stage in list(self._stages):
+                self._start(stage)
+            self._wait(None)
+        finally:
+            self._drain()
+        stuck = StageStuck(sorted(self._running)) if self._running else None
+        if self._failures:
+            if stuck is not None:
+                stuck.add_note(f"in stage {', '.join(map(repr, stuck.names))}")
+                self._failures.append(stuck)
+            raise StageFailure("stages failed; each error below says in which", self._failures)
+        if stuck is not None:
+            raise stuck
+
+    def _start(self, stage: Stage) -> None:
+        self._running[stage.name] = stage
+        thread = threading.Thread(
+            target=self._run_stage, args=(stage,), name=stage.name, daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system gives no more threads
+            self._end(stage, error)
+
+    def _drain(self) -> None:
+        """Give what still runs its time to end, then take away what it reads."""
         if self._running:
+            self._stopping.set()
             self._wait(self._drain_s)
         if self._running:
             for stage in self._running.values():
-                for read in stage.reads:
-                    read.abort()
-            self._wait(2.0)
-        if self._failures:
-            raise StageFailure("a stage failed", self._failures)
-        if self._running:
-            raise StageStuck(sorted(self._running))
+                for source in stage.reads:
+                    source.abort()
+            self._wait(ABORTED_S)
 
     def _wait(self, limit_s: float | None) -> None:
-        """Take events until every stage has ended, the limit passes, or a stop is first asked."""
+        """Take events until every stage has ended or ``limit_s`` passes.
+
+        Without a limit, only until a stop is asked or a stage has failed.
+        """
         deadline = None if limit_s is None else time.monotonic() + limit_s
         while self._running:
             try:
@@ -109,39 +140,57 @@ class StageGroup:
                 ended = self._events.get(timeout=left_s)
             except queue.Empty:
                 return
-            if ended is None:
-                self._stopping.set()
-            else:
+            if ended is not None:
                 del self._running[ended.name]
-                if self._failures:
-                    self._stopping.set()
-            if limit_s is None and self._stopping.is_set():
+            if limit_s is None and (ended is None or self._failures):
                 return
 
     def _run_stage(self, stage: Stage) -> None:
-        failed = False
+        self._end(stage, _failure_of(stage.run))
+
+    def _end(self, stage: Stage, error: Exception | None) -> None:
+        """Keep what the stage raised, fold the line up around it and tell :meth:`run`."""
         try:
-            stage.run()
-        except Closed:
-            pass  # whoever read from this stage is gone; its own ending says why
-        except Exception as error:  # noqa: BLE001 - any failure of a stage is kept and raised
-            failed = stage.vital
-            error.add_note(f"in stage '{stage.name}'")
-            (self._failures if stage.vital else self._side_failures).append(error)
+            if error is not None:
+                self._keep(stage, error)
+            self._fold(stage, failed=error is not None and stage.vital)
+        except Exception as broken:  # noqa: BLE001 - an end that cannot be closed is a failure too
+            self._keep(stage, broken)
         finally:
-            self._fold(stage, failed)
             self._events.put(stage)
 
-    def _fold(self, stage: Stage, failed: bool) -> None:
+    def _keep(self, stage: Stage, error: Exception) -> None:
+        error.add_note(f"in stage '{stage.name}'")
+        if stage.vital:
+            self._failures.append(error)
+        else:
+            traceback.clear_frames(error.__traceback__)  # the line goes on: keep no picture alive
+            self._side_failures.append(error)
+
+    def _fold(self, stage: Stage, *, failed: bool) -> None:
         """Close what only this stage still wrote, abort what only it still read."""
         with self._lock:
-            others = [s for s in self._stages if s is not stage]
-            self._stages = others
+            self._stages = others = [s for s in self._stages if s is not stage]
             written = {id(end) for s in others for end in s.writes}
             read = {id(end) for s in others for end in s.reads}
-        for end in stage.writes:
-            if id(end) not in written:
-                end.close()
+        for outlet in stage.writes:
+            if id(outlet) not in written:
+                outlet.close()
         for source in stage.reads:
             if failed or id(source) not in read:
                 source.abort()
+
+
+def _failure_of(run: Callable[[], None]) -> Exception | None:
+    """What ``run`` raised; None when it returned, or ended because its reader is gone."""
+    try:
+        run()
+    except Closed:
+        return None  # the reader's own ending says why
+    except Exception as error:  # noqa: BLE001 - whatever a stage raises is kept and raised by run()
+        return error
+    except BaseException as error:  # noqa: BLE001 - sys.exit() or a panic of an extension module
+        failure = RuntimeError(f"the stage was ended by {type(error).__name__}")
+        failure.__cause__ = error
+        return failure
+    return None

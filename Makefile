@@ -1,0 +1,57 @@
+# streamer: `make demo` shows it at work, `make test` proves it. Everything lands in this folder.
+#
+#   PYTHON=python3.12   another interpreter       EXTRA=cpu|gpu|gpu-cu12   another ONNX Runtime
+#   SECONDS=20          ends the demo by itself   PACKAGES=no              no Debian packages
+
+PYTHON   ?=
+EXTRA    ?= $(shell scripts/choose_extra.sh)
+SECONDS  ?=
+PACKAGES ?= yes
+ARGS     ?=
+
+BIN   := .venv/bin
+MODEL := models/retinaface_mnet025.onnx
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help demo test check bench constraints clean install install-dev packages
+
+help:
+	@echo "make demo            is the place to start. The rest:"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' Makefile
+
+demo: install $(MODEL) ## recorded cameras, found faces, a live page (SECONDS=20 ends it)
+	@$(BIN)/streamer demo $(if $(SECONDS),--seconds $(SECONDS))
+
+test: install-dev packages $(MODEL) check ## every check and every test (ARGS=... goes to pytest)
+	@$(BIN)/python -m pytest --durations=5 $(ARGS)
+
+check: install-dev ## ruff and mypy only
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/mypy
+
+bench: install-dev $(MODEL) ## measure this machine: one table (ARGS=... goes to it)
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+install: ## only install, into .venv
+	@scripts/install.sh "$(EXTRA)" "$(PYTHON)"
+
+install-dev: ## only install, with the tools that check and test
+	@scripts/install.sh "$(EXTRA)" "$(PYTHON)" dev
+
+packages: # what the tests need of Debian; it never stops the make
+ifneq ($(PACKAGES),no)
+	@scripts/install_test_packages.sh || true
+endif
+
+constraints: ## choose the exact versions in constraints*.txt anew
+	@scripts/lock.sh
+
+clean: ## remove .venv and everything built; fetched models stay
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(MODEL): | install
+	@$(BIN)/streamer models pull

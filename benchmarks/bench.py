@@ -1,0 +1,213 @@
+"""What the pipeline costs against what cannot be avoided. Run it by `make bench`.
+
+All figures come from one run, in rounds, so that a noisy machine disturbs both sides of every
+ratio alike. Written to ``build/bench/bench.json``:
+
+* ``floor_ms``: CPU-milliseconds per frame of decoding, of one conversion to the model's size and
+  of the bare ``session.run``, each alone on one thread;
+* ``pipeline_ms``: CPU-milliseconds per detected frame of the whole program, four recorded
+  cameras, every frame detected and published; ``cpu_over_floor`` is its ratio to the floor's sum;
+* ``throughput_over_bare``: detected frames a second with four cameras, against as many workers
+  that do nothing but run the bare session in a loop;
+* ``latency_over_bare_ms``: one camera at 25 fps, capture to event at the median, minus the
+  median of the bare inference; and the 99th percentile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import threading
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from streamer.app import App, cores
+from streamer.config import parse_config
+from streamer.inference.registry import load_model
+from streamer.inference.session import Session, open_session
+from streamer.resources import resource
+
+INPUT = (1, 3, 384, 640)  # a 1280x720 picture at input size 640
+CONTENT = (640, 360)
+CAMERAS = 4
+
+
+def decode_ms(clip: Path) -> tuple[float, list[av.VideoFrame]]:
+    """CPU-ms per frame of decoding the clip on one thread, and some of its frames."""
+    frames: list[av.VideoFrame] = []
+    with av.open(str(clip)) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_type = "NONE"
+        stream.codec_context.thread_count = 1
+        count = 0
+        began = time.process_time()
+        for frame in container.decode(stream):
+            count += 1
+            if count % 5 == 0:
+                frames.append(frame)
+        spent = time.process_time() - began
+    return spent / count * 1e3, frames
+
+
+def convert_ms(frames: list[av.VideoFrame]) -> float:
+    """CPU-ms of one conversion from the decoder's YUV to BGR at the model's size."""
+    reformatter = av.video.reformatter.VideoReformatter()
+    began = time.process_time()
+    for frame in frames:
+        reformatter.reformat(
+            frame, *CONTENT, "bgr24", interpolation="FAST_BILINEAR", threads=1
+        ).to_ndarray()
+    return (time.process_time() - began) / len(frames) * 1e3
+
+
+def run_ms(session: Session, runs: int) -> tuple[float, list[float]]:
+    """CPU-ms of one bare run on this thread, and the wall milliseconds of each."""
+    batch = np.random.default_rng(0).uniform(-120, 140, INPUT).astype(np.float32)
+    walls = []
+    began = time.process_time()
+    for _ in range(runs):
+        started = time.perf_counter()
+        session.run(batch)
+        walls.append((time.perf_counter() - started) * 1e3)
+    return (time.process_time() - began) / runs * 1e3, walls
+
+
+def bare_throughput(session: Session, workers: int, seconds: float) -> float:
+    """Runs a second of ``workers`` threads that run the session in a loop."""
+    batch = np.random.default_rng(0).uniform(-120, 140, INPUT).astype(np.float32)
+    counts = [0] * workers
+    until = time.perf_counter() + seconds
+
+    def loop(number: int) -> None:
+        while time.perf_counter() < until:
+            session.run(batch)
+            counts[number] += 1
+
+    threads = [threading.Thread(target=loop, args=(n,)) for n in range(workers)]
+    began = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(counts) / (time.perf_counter() - began)
+
+
+def build_app(source: str, cameras: int) -> App:
+    config = parse_config(
+        {
+            "cameras": {f"cam{n}": {"source": source} for n in range(cameras)},
+            "device": "cpu",
+            "http": None,
+            "publish": {"zeromq": {"bind": "tcp://127.0.0.1:*"}},
+        },
+        {},
+    )
+    return App(config, base_folder=Path.cwd(), environ=os.environ)
+
+
+def pipeline(clip: Path) -> tuple[float, float]:
+    """CPU-ms per detected frame, and detected frames a second, with four recorded cameras."""
+    app = build_app(str(clip), CAMERAS)
+    cpu, wall = time.process_time(), time.perf_counter()
+    app.run()
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    ledgers = [camera.ledger for camera in app.status().cameras]
+    assert all(ledger.closes and not ledger.in_flight for ledger in ledgers)
+    detected = sum(ledger.settled["detected"] for ledger in ledgers)
+    assert detected == sum(ledger.captured for ledger in ledgers), "a file lost a frame"
+    return cpu / detected * 1e3, detected / wall
+
+
+def latency(seconds: float) -> tuple[float, float]:
+    """Median and 99th percentile of capture to event in ms, one live camera at 25 fps."""
+    app = build_app("demo:", 1)
+    app.run(seconds=seconds)
+    camera = app.status().cameras[0]
+    assert camera.latency_p50_s is not None
+    assert camera.latency_p99_s is not None
+    return camera.latency_p50_s * 1e3, camera.latency_p99_s * 1e3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--output", type=Path, default=Path("build/bench/bench.json"))
+    options = parser.parse_args()
+    clip = resource("demo.mp4")
+    model = load_model("retinaface_mnet025", environ=os.environ).content
+    workers = min(cores(), CAMERAS)
+    one = open_session(model, device="cpu", threads=1, spin=False)
+    latency_threads = cores()
+    every = open_session(model, device="cpu", threads=latency_threads, spin=latency_threads > 1)
+    rounds: list[dict[str, float]] = []
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("bench", total=options.rounds * 4)
+        run_ms(one, 10)
+        run_ms(every, 10)
+        for _ in range(options.rounds):
+            decode, frames = decode_ms(clip)
+            convert = convert_ms(frames)
+            bare, _ = run_ms(one, 120)
+            progress.advance(task)
+            throughput = bare_throughput(one, workers, 5.0)
+            progress.advance(task)
+            cpu, fps = pipeline(clip)
+            progress.advance(task)
+            _, walls = run_ms(every, 200)
+            p50, p99 = latency(12.0)
+            progress.advance(task)
+            rounds.append(
+                {
+                    "decode_ms": decode,
+                    "convert_ms": convert,
+                    "run_ms": bare,
+                    "floor_ms": decode + convert + bare,
+                    "pipeline_ms": cpu,
+                    "cpu_over_floor": cpu / (decode + convert + bare),
+                    "bare_per_s": throughput,
+                    "pipeline_per_s": fps,
+                    "throughput_over_bare": fps / throughput,
+                    "bare_latency_ms": statistics.median(walls),
+                    "latency_p50_ms": p50,
+                    "latency_p99_ms": p99,
+                    "latency_over_bare_ms": p50 - statistics.median(walls),
+                }
+            )
+    summary = {
+        name: {
+            "min": min(r[name] for r in rounds),
+            "median": statistics.median(r[name] for r in rounds),
+            "max": max(r[name] for r in rounds),
+        }
+        for name in rounds[0]
+    }
+    result = {
+        **{name: figures["median"] for name, figures in summary.items()},
+        "rounds": rounds,
+        "summary": summary,
+        "workers": workers,
+        "cameras": CAMERAS,
+        "machine": {"cores": cores(), "processor": platform.processor() or platform.machine()},
+    }
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(json.dumps(result, indent=2) + "\n")
+    table = Table(title=f"{len(rounds)} rounds on {cores()} cores; also in {options.output}")
+    for column in ("figure", "min", "median", "max"):
+        table.add_column(column, justify="left" if column == "figure" else "right")
+    for name, figures in summary.items():
+        table.add_row(name, *(f"{figures[k]:.2f}" for k in ("min", "median", "max")))
+    Console(width=90).print(table)
+
+
+if __name__ == "__main__":
+    main()

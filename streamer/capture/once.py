@@ -1,0 +1,45 @@
+"""A source that lives once: a file. It remembers how it ended."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from streamer.errors import SourceLost
+from streamer.protocols import Source
+from streamer.status import SourceState
+from streamer.types import Frame
+
+
+class Once:
+    """Wraps a file's source and keeps its state; the counterpart of ``Reconnecting``."""
+
+    def __init__(self, source: Source, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Wrap ``source``; nothing is opened yet."""
+        self._source = source
+        self._clock = clock
+        self._state = SourceState("connecting", clock())
+
+    @property
+    def live(self) -> bool:
+        """What the wrapped source says."""
+        return self._source.live
+
+    def state(self) -> SourceState:
+        """What the file is doing: connecting, live (being read), ended or refused."""
+        return self._state
+
+    def frames(self, stop: threading.Event) -> Iterator[Frame]:
+        """The frames of the wrapped source. Raises SourceLost as it does."""
+        try:
+            for frame in self._source.frames(stop):
+                if self._state.state == "connecting":
+                    self._state = SourceState("live", self._clock())
+                yield frame
+        except SourceLost as lost:
+            self._state = SourceState(
+                "refused", self._clock(), lost.reason, str(lost), {lost.reason: 1}
+            )
+            raise
+        self._state = SourceState("ended", self._clock())

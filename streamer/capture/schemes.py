@@ -1,0 +1,76 @@
+"""From what a person wrote to the source that reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, Literal
+
+from streamer.capture.urls import (
+    NETWORK_PORTS,
+    check_url,
+    demo_delay_s,
+    file_path,
+    scheme_of,
+    synthetic_options,
+    webcam_device,
+)
+from streamer.errors import ConfigError
+from streamer.protocols import Source
+from streamer.resources import resource
+from streamer.types import SourceUrl
+
+__all__ = ["check_url", "make_source"]
+
+PICTURE_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+"""Files read as one still picture; all others are read as video."""
+
+
+def make_source(
+    url: SourceUrl,
+    *,
+    camera: str,
+    transport: Literal["tcp", "udp"] = "tcp",
+    base_folder: Path,
+) -> Source:
+    """The source for ``url``, not yet opened; one life of it, so wrap it where it is live.
+
+    Relative file paths are relative to ``base_folder``, the folder of the configuration file.
+    Raises :class:`streamer.errors.ConfigError` on a URL that :func:`check_url` objects to.
+    """
+    text = url.reveal()
+    problem = check_url(text)
+    if problem is not None:
+        raise ConfigError([f"cameras.{camera}.source: {problem}"])
+    # The heavy libraries are loaded only where a source needs them.
+    scheme = scheme_of(text)
+    if scheme in NETWORK_PORTS:
+        from streamer.capture.pyav import PyAvSource
+
+        return PyAvSource(url, camera=camera, live=True, transport=transport)
+    if scheme == "webcam":
+        from streamer.capture.opencv import WebcamSource
+
+        return WebcamSource(webcam_device(text), camera=camera)
+    if scheme == "synthetic":
+        from streamer.capture.synthetic import SyntheticSource
+
+        return SyntheticSource(camera=camera, options=synthetic_options(text))
+    if scheme == "demo":
+        from streamer.capture.synthetic import DemoSource
+
+        try:
+            clip = resource("demo.mp4")
+        except FileNotFoundError as error:
+            raise ConfigError([f"cameras.{camera}.source: {error}"]) from None
+        return DemoSource(camera=camera, clip=clip, delay_s=demo_delay_s(text))
+    return _file_source(file_path(text, base_folder), camera)
+
+
+def _file_source(path: Path, camera: str) -> Source:
+    if path.suffix.lower() in PICTURE_SUFFIXES:
+        from streamer.capture.opencv import PictureFileSource
+
+        return PictureFileSource(path, camera=camera)
+    from streamer.capture.pyav import PyAvSource
+
+    return PyAvSource(SourceUrl(f"file:{path}"), camera=camera, live=False)

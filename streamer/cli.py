@@ -1,0 +1,301 @@
+"""The command line: arguments in, configuration to app, signals, exit codes.
+
+Exit codes: 0 ended as asked; 1 failed while running; 2 wrong arguments or configuration.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import webbrowser
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streamer import __version__
+from streamer.errors import ConfigError, StageFailure, StreamerError
+from streamer.log import configure, get_logger
+
+if TYPE_CHECKING:
+    from streamer.app import App
+    from streamer.config import Config
+
+EXIT_OK, EXIT_FAILED, EXIT_CONFIG = 0, 1, 2
+
+cli = typer.Typer(
+    name="streamer",
+    help="Watches live cameras, finds every face and publishes it while it is still true.\n\n"
+    "Exit codes: 0 ended as asked, 1 failed while running, 2 wrong arguments or configuration.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+models_cli = typer.Typer(help="The detector's models: list, fetch, verify.", no_args_is_help=True)
+config_cli = typer.Typer(help="The configuration: its schema, and what is in force.")
+cli.add_typer(models_cli, name="models")
+cli.add_typer(config_cli, name="config")
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file; see configs/.")]
+Seconds = Annotated[
+    float | None, typer.Option("--seconds", min=0.1, help="End after so many seconds.")
+]
+
+
+def main() -> None:
+    """Run the command line and leave with an exit code; no traceback for what a user can mend."""
+    configure()
+    try:
+        cli(standalone_mode=False)
+    except typer.Exit as leaving:
+        sys.exit(leaving.exit_code)
+    except ConfigError as error:
+        for problem in error.problems:
+            _complain(problem)
+        sys.exit(EXIT_CONFIG)
+    except StageFailure as failure:
+        for member in failure.exceptions:
+            _complain_of_stage(member)
+        sys.exit(EXIT_FAILED)
+    except StreamerError as error:
+        _complain(str(error))
+        sys.exit(EXIT_FAILED)
+    except BrokenPipeError:  # the reader of our output (head, say) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_OK)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # those of the argument parser have it
+            raise
+        _complain(f"{error.format_message().rstrip('.')}; see `streamer --help`")
+        sys.exit(EXIT_CONFIG)
+
+
+def _complain(sentence: str) -> None:
+    print(f"streamer: {sentence}", file=sys.stderr)  # noqa: T201 - this is where people look
+
+
+def _complain_of_stage(error: Exception) -> None:
+    where = "; ".join(getattr(error, "__notes__", ()))
+    if isinstance(error, StreamerError):
+        _complain(f"{error} ({where})")
+    else:
+        get_logger("app").error("stage_crashed", where=where, exc_info=error)
+        _complain(f"{type(error).__name__} {where}: this is a fault of streamer, please report it")
+
+
+@cli.command()
+def run(config: ConfigFile, seconds: Seconds = None) -> None:
+    """Run cameras as a configuration says, until stopped (Ctrl-C) or the files have ended."""
+    from streamer.config import load_config
+
+    _run(load_config(config, os.environ), base_folder=config.resolve().parent, seconds=seconds)
+
+
+@cli.command()
+def demo(
+    seconds: Seconds = None,
+    http: Annotated[
+        str, typer.Option(help="host:port of the page and the metrics.")
+    ] = "127.0.0.1:8080",
+    zeromq: Annotated[str, typer.Option(help="Endpoint of the events.")] = "tcp://127.0.0.1:5555",
+    browser: Annotated[bool, typer.Option(help="Open the page, where there is a screen.")] = True,
+) -> None:
+    """Run the recorded demo cameras: no camera, no GPU and no network needed."""
+    from streamer.config import load_config
+    from streamer.resources import resource
+
+    path = resource("configs/demo.yaml")
+    settings = {
+        "STREAMER__HTTP__BIND": http,
+        "STREAMER__PUBLISH__ZEROMQ__BIND": zeromq,
+    }
+    config = load_config(path, {**settings, **os.environ})
+    _run(config, base_folder=path.parent, seconds=seconds, browser=browser)
+
+
+def _run(
+    config: Config, *, base_folder: Path, seconds: float | None, browser: bool = False
+) -> None:
+    from streamer.app import App
+    from streamer.console import Watch, print_ledger
+
+    app = App(config, base_folder=base_folder, environ=os.environ)
+    _stop_on_signals(app)
+    _say_where(app, browser=browser)
+    try:
+        with Watch(app.status):
+            app.run(seconds=seconds)
+    finally:
+        print_ledger(app.status())
+    if not all(camera.ledger.closes for camera in app.status().cameras):
+        _complain("the ledger does not close: this is a fault of streamer, please report it")
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _stop_on_signals(app: App) -> None:
+    """First SIGINT or SIGTERM: end in order. Second: end at once."""
+    asked: list[int] = []
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if asked:
+            os._exit(128 + number)
+        asked.append(number)
+        app.stop()
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+
+
+def _say_where(app: App, *, browser: bool) -> None:
+    status = app.status()
+    log = get_logger("app")
+    places: dict[str, Any] = {"model": status.model, "device": status.provider}
+    if app.zeromq is not None:
+        places["events"] = app.zeromq.endpoint
+    if app.http is not None:
+        places["page"] = f"http://{app.http.address}/"
+        places["metrics"] = f"http://{app.http.address}/metrics"
+    log.info("started", cameras=len(status.cameras), **places)
+    on_screen = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+    if browser and app.http is not None and on_screen and sys.stdout.isatty():
+        webbrowser.open(places["page"])
+
+
+@cli.command()
+def check(config: ConfigFile) -> None:
+    """Check a configuration, the model, the device, and that each camera gives a picture."""
+    from streamer.check import check_all
+    from streamer.config import load_config
+
+    settings = load_config(config, os.environ)
+    if not check_all(settings, base_folder=config.resolve().parent, environ=os.environ):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@cli.command()
+def watch(
+    endpoint: Annotated[str, typer.Argument(help="Where events are published.")] = (
+        "tcp://127.0.0.1:5555"
+    ),
+    camera: Annotated[list[str] | None, typer.Option(help="Only this camera; repeatable.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Whole events, one JSON line each.")] = False,
+) -> None:
+    """Subscribe and print events as they come."""
+    from streamer.client import subscribe
+    from streamer.events import encode
+
+    with subscribe(endpoint, camera) as events:
+        for event in events:
+            if json:
+                line = encode(event).decode()
+            else:
+                faces = "failed" if event.faces is None else f"{len(event.faces)} faces"
+                line = (
+                    f"{event.camera:<16} frame {event.frame:<8} {faces:<10} "
+                    f"{event.age_ms:6.1f} ms old"
+                )
+            print(line, flush=True)  # noqa: T201 - printing is what this command does
+
+
+@cli.command()
+def detect(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Pictures and videos.")],
+    input_size: Annotated[
+        int, typer.Option(help="Long side of the detector's input, a multiple of 32.")
+    ] = 640,
+    confidence: Annotated[float, typer.Option(help="Least confidence of a face.")] = 0.6,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    model: Annotated[str, typer.Option(help="A name of `streamer models list`.")] = (
+        "retinaface_mnet025"
+    ),
+    output: Annotated[
+        Path | None, typer.Option(help="Write the JSON lines here instead of standard output.")
+    ] = None,
+    annotated: Annotated[
+        Path | None,
+        typer.Option(help="Write the picture or video with boxes here (a folder for several)."),
+    ] = None,
+) -> None:
+    """Find faces in pictures and videos: one JSON line a frame, in the shape of the events."""
+    from streamer.config import parse_config
+    from streamer.detect import detect_files
+
+    settings = parse_config(
+        {
+            "cameras": {"file": {"source": "synthetic:"}},  # stands in; files are not cameras
+            "model": {"name": model, "input_size": input_size, "confidence": confidence},
+            "device": device,
+        },
+        {},
+    )
+    failed = detect_files(files, settings, environ=os.environ, output=output, annotated=annotated)
+    for sentence in failed:
+        _complain(sentence)
+    if failed:
+        raise typer.Exit(EXIT_FAILED)
+
+
+@models_cli.command("list")
+def models_list() -> None:
+    """The models there are, and which are here."""
+    from streamer.models_console import print_models
+
+    print_models()
+
+
+@models_cli.command("pull")
+def models_pull(
+    name: Annotated[str, typer.Argument(help="A name of `streamer models list`.")] = (
+        "retinaface_mnet025"
+    ),
+) -> None:
+    """Fetch a model and check its hash."""
+    from streamer.models_console import pull_with_progress
+
+    pull_with_progress(name)
+
+
+@models_cli.command("verify")
+def models_verify() -> None:
+    """Check the hash of every model that is here."""
+    from streamer.models_console import print_verified
+
+    if not print_verified():
+        raise typer.Exit(EXIT_FAILED)
+
+
+@models_cli.command("path")
+def models_path(name: Annotated[str, typer.Argument()] = "retinaface_mnet025") -> None:
+    """Print where a model lies."""
+    from streamer.inference.registry import locate
+
+    print(locate(name, environ=os.environ))  # noqa: T201
+
+
+@config_cli.command("schema")
+def config_schema() -> None:
+    """Print the JSON schema of a configuration."""
+    import json
+
+    from streamer.config import config_schema as schema
+
+    print(json.dumps(schema(), indent=2))  # noqa: T201
+
+
+@config_cli.command("show")
+def config_show(config: ConfigFile) -> None:
+    """Print the configuration in force, environment included and secrets hidden."""
+    from streamer.config import load_config
+
+    print(load_config(config, os.environ).model_dump_json(indent=2))  # noqa: T201
+
+
+@cli.command()
+def version() -> None:
+    """Print the version."""
+    print(f"streamer {__version__}")  # noqa: T201

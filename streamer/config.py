@@ -1,0 +1,377 @@
+"""What a configuration may say. The only door to pydantic-settings and YAML.
+
+A YAML file, then environment variables ``STREAMER__SECTION__KEY`` over it. Unknown keys are
+refused, every fault is listed with its path, and no message repeats a value, since values hold
+passwords.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    ValidationError,
+)
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from streamer.capture.schemes import check_url
+from streamer.errors import ConfigError
+from streamer.types import SourceUrl, redact
+
+MAX_FILE_BYTES = 1 << 20
+MAX_CAMERAS = 1000
+MAX_DEPTH = 20
+_PREFIX = "STREAMER__"
+_VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
+
+
+def _good_url(text: str) -> str:
+    problem = check_url(text)
+    if problem is not None:
+        raise ValueError(problem)
+    return text
+
+
+def _good_input_size(size: int) -> int:
+    if size % 32:
+        lower = size // 32 * 32
+        raise ValueError(f"must be a multiple of 32; {lower} and {lower + 32} are the nearest")
+    return size
+
+
+def _good_address(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError('must be "host:port", such as "127.0.0.1:8080"')
+    return text
+
+
+CameraName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+Url = Annotated[str, AfterValidator(_good_url), PlainSerializer(redact)]
+InputSize = Annotated[int, Field(ge=32, le=4096), AfterValidator(_good_input_size)]
+Address = Annotated[str, AfterValidator(_good_address)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Camera(_Section):
+    """One camera or file."""
+
+    source: Url = Field(
+        description="rtsp(s)://, http(s)://, a file, webcam:0, /dev/video0, synthetic: or demo:"
+    )
+    transport: Literal["tcp", "udp"] = Field("tcp", description="how RTSP carries its packets")
+    every: int = Field(1, ge=1, le=1000, description="look at one frame in N")
+    max_fps: float | None = Field(
+        None, gt=0, le=1000, description="look at so many frames a second at most"
+    )
+    input_size: InputSize | None = Field(
+        None, description="long side of the detector's input for this camera; else the model's"
+    )
+
+    @property
+    def url(self) -> SourceUrl:
+        """The source as a URL that prints itself without its secrets."""
+        return SourceUrl(self.source)
+
+
+class Model(_Section):
+    """Which network, and what counts as a face."""
+
+    name: str = Field("retinaface_mnet025", description="a name of `streamer models list`")
+    path: Path | None = Field(None, description="a model file of your own, instead of the cache's")
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = Field(
+        None, description="hash of that file, when it is not one of the registry's"
+    )
+    input_size: InputSize = Field(
+        640, description="long side of the detector's input in pixels, a multiple of 32"
+    )
+    confidence: float = Field(0.6, gt=0, lt=1, description="least confidence of a face, 0 to 1")
+    nms: float = Field(0.4, gt=0, le=1, description="boxes that overlap more (IoU) are one face")
+    max_faces: int = Field(200, ge=1, le=1000, description="most faces in one picture")
+
+
+class ZeroMq(_Section):
+    """Where events are published."""
+
+    bind: str = Field(
+        "tcp://127.0.0.1:5555",
+        pattern=r"^(tcp|ipc)://.+",
+        description="a ZeroMQ endpoint, tcp://host:port or ipc:///path",
+    )
+
+
+class Publish(_Section):
+    """Where results go."""
+
+    zeromq: ZeroMq | None = Field(default=ZeroMq(), description="null switches it off")
+
+
+class Http(_Section):
+    """The page, the metrics and the API."""
+
+    bind: Address = Field("127.0.0.1:8080", description="host:port to listen on")
+
+
+class Inference(_Section):
+    """How the detector is run; leave it alone unless a measurement says otherwise."""
+
+    workers: int | None = Field(
+        None, ge=1, le=64, description="threads that run it; null: from cores and cameras"
+    )
+    max_batch: int | None = Field(
+        None, ge=1, le=64, description="most pictures in one run; null: 1 on a CPU, 16 on a GPU"
+    )
+
+
+class Config(BaseSettings):
+    """A whole configuration; every key but ``cameras`` is optional."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        env_prefix=_PREFIX,
+        env_nested_delimiter="__",
+        title="streamer",
+    )
+
+    cameras: dict[CameraName, Camera] = Field(min_length=1, max_length=MAX_CAMERAS)
+    model: Model = Field(default=Model())
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:[0-9]{1,2})?)$",
+        description="auto, cpu, cuda or cuda:N; cuda never falls back to the CPU",
+    )
+    inference: Inference = Field(default=Inference())
+    publish: Publish = Field(default=Publish())
+    http: Http | None = Field(default=Http(), description="null switches it off")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic-settings passes all by name
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let what the caller gives decide alone; :func:`parse_config` merges the environment."""
+        return (init_settings,)
+
+
+def load_config(path: Path, environ: Mapping[str, str]) -> Config:
+    """Read a YAML file, put ``STREAMER__…`` variables over it, and check everything.
+
+    ``${NAME}`` and ``${NAME:-default}`` inside values are replaced from ``environ``. Raises
+    :class:`ConfigError` listing every fault as "path: what is wrong and what to do".
+    """
+    return parse_config(_read_yaml(path), environ)
+
+
+def parse_config(values: dict[str, Any], environ: Mapping[str, str]) -> Config:
+    """Check ``values`` (as read from YAML) with the environment over them; see load_config."""
+    variables = _Variables(environ)
+    filled = variables.fill(values)
+    problems = variables.problems
+    merged = _merge(filled, _from_environment(environ, problems))
+    try:
+        config = Config(**merged)
+    except ValidationError as error:
+        problems += [_sentence(detail) for detail in error.errors(include_input=False)]
+    except TypeError:
+        problems.append("keys must be words, such as cameras, model or publish")
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def config_schema() -> dict[str, Any]:
+    """The JSON schema of a configuration, for editors."""
+    return Config.model_json_schema()
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """A safe loader that refuses a key given twice instead of keeping the last."""
+
+
+def _unique_mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if key.value in seen and isinstance(key, yaml.ScalarNode):
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {key.value!r} is there twice", key.start_mark
+            )
+        if isinstance(key, yaml.ScalarNode):
+            seen.add(key.value)
+    loader.flatten_mapping(node)
+    return loader.construct_mapping(node, deep=True)
+
+
+_UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ConfigError(
+                [f"{path}: a configuration is at most 1 MiB; is this the right file?"]
+            )
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigError(
+            [f"{path}: cannot be read ({error.strerror}); name a YAML file, see configs/"]
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigError([f"{path}: is not UTF-8 text; save it as UTF-8 YAML"]) from None
+    try:
+        values = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - a subclass of SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError([f"{path}{where}: {error.problem}; mend the YAML there"]) from None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise ConfigError([f"{path}: is not YAML that can be read; mend it"]) from None
+    if not isinstance(values, dict):
+        raise ConfigError([f'{path}: must start with "cameras:" and name at least one camera'])
+    return values
+
+
+class _Variables:
+    """Replaces ``${NAME}`` in nested values; a part that YAML aliases share is read once."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._filled: dict[int, Any] = {}
+        self._inside: set[int] = set()
+        self.problems: list[str] = []
+
+    def fill(self, value: Any, path: str = "") -> Any:
+        """``value`` with every variable replaced; missing names are added to ``problems``."""
+        if isinstance(value, str):
+            return _VARIABLE.sub(lambda match: self._value(match, path), value)
+        if not isinstance(value, dict | list):
+            return value
+        if id(value) in self._inside or len(self._inside) > MAX_DEPTH:
+            raise ConfigError([f"{path}: is nested too deep or in itself; nothing here is"])
+        if id(value) not in self._filled:
+            self._inside.add(id(value))
+            self._filled[id(value)] = (
+                {key: self.fill(item, _join(path, key)) for key, item in value.items()}
+                if isinstance(value, dict)
+                else [self.fill(item, f"{path}[{i}]") for i, item in enumerate(value)]
+            )
+            self._inside.remove(id(value))
+        return self._filled[id(value)]
+
+    def _value(self, match: re.Match[str], path: str) -> str:
+        found = self._environ.get(match["name"], match["default"])
+        if found is None:
+            self.problems.append(
+                f"{path}: the environment variable {match['name']} is not set; set it"
+            )
+            return match[0]
+        return found
+
+
+def _from_environment(environ: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
+    """What ``STREAMER__…`` variables say, as nested values."""
+    known = {name.upper() for name in Config.model_fields}
+    problems += [
+        f"{name}: unknown setting; the sections are {', '.join(sorted(known))}"
+        for name in environ
+        if name.startswith(_PREFIX) and name.removeprefix(_PREFIX).split("__")[0] not in known
+    ]
+    # pydantic-settings reads the process environment; give it this one instead.
+    source = EnvSettingsSource(Config, env_prefix=_PREFIX, env_nested_delimiter="__")
+    source.env_vars = {k.lower(): v for k, v in environ.items() if k.startswith(_PREFIX)}
+    try:
+        return source()
+    except Exception:  # noqa: BLE001 - it raises its own class with the value in the text
+        problems.append(f"{_PREFIX}…: a variable cannot be read; sections are given as JSON")
+        return {}
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        both = isinstance(value, dict) and isinstance(under, dict)
+        merged[key] = _merge(under, value) if both and under is not None else value
+    return merged
+
+
+def _join(path: str, key: object) -> str:
+    return f"{path}.{key}" if path else str(key)
+
+
+_MESSAGES = {
+    "missing": "is required; add it",
+    "string_type": "must be text; put it in quotes",
+    "dict_type": "must be a section of its own (key: value lines)",
+    "model_type": "must be a section of its own (key: value lines)",
+    "model_attributes_type": "must be a section of its own (key: value lines)",
+    "too_short": "must name at least one camera",
+    "too_long": f"can hold {MAX_CAMERAS} cameras at most",
+}
+
+
+def _sentence(detail: ErrorDetails) -> str:
+    """One fault as "path: what is wrong and what to do", without the value."""
+    location = [part for part in detail["loc"] if part != "[key]"]
+    path = ".".join(str(part) for part in location) or "configuration"
+    kind = detail["type"]
+    if kind == "extra_forbidden":
+        return f"{path}: unknown key; {_suggestion(location)}"
+    if "[key]" in detail["loc"]:
+        return (
+            f"{path}: a camera's name is 1 to 63 of a-z, 0-9, - and _, "
+            "and starts with a letter or digit; rename it"
+        )
+    if path == "device" and kind == "string_pattern_mismatch":
+        return "device: must be auto, cpu, cuda or cuda:N"
+    if path.endswith("zeromq.bind") and kind == "string_pattern_mismatch":
+        return f"{path}: must be tcp://host:port or ipc:///path"
+    if kind == "value_error":
+        return f"{path}: {redact(str(detail['ctx']['error']))}"
+    message = _MESSAGES.get(kind) or detail["msg"][:1].lower() + detail["msg"][1:]
+    return f"{path}: {message.replace('input should', 'must').replace('Input should', 'must')}"
+
+
+def _suggestion(location: list[int | str]) -> str:
+    """Which key was perhaps meant, among those of the section that ``location`` lies in."""
+    section: type[BaseModel] = Config
+    inside = [str(part) for part in location[:-1]]
+    if inside[:1] == ["cameras"]:
+        section = Camera
+    else:
+        for part in inside:
+            section = _section(section.model_fields[part].annotation)
+    fields = list(section.model_fields)
+    near = difflib.get_close_matches(str(location[-1]), fields, n=1)
+    return f"did you mean {near[0]}?" if near else f"the keys here are {', '.join(fields)}"
+
+
+def _section(annotation: Any) -> type[BaseModel]:
+    """The section class inside ``Section | None``."""
+    options = getattr(annotation, "__args__", (annotation,))
+    return next(o for o in options if isinstance(o, type) and issubclass(o, BaseModel))

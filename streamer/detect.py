@@ -1,0 +1,170 @@
+"""`streamer detect`: pictures and videos through the same stages, one JSON line a frame."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import BinaryIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from streamer.app import open_model
+from streamer.capture.schemes import make_source
+from streamer.config import Config
+from streamer.errors import ConfigError, SourceLost
+from streamer.flow.channel import Channel
+from streamer.flow.fan import FanIn, FanOut
+from streamer.flow.meters import Durations, Rate
+from streamer.flow.stage import Stage, StageGroup
+from streamer.inference.detector import RetinaFace
+from streamer.protocols import Detector, Sink, Tracker
+from streamer.publish.annotated import AnnotatedSink
+from streamer.publish.jsonlines import JsonLinesSink
+from streamer.stages import CameraMeters, StageMeters, capture, infer, publish
+from streamer.types import Frame, Outcome, SourceUrl
+from streamer.vision.tracking import IouTracker
+
+
+class FileList:
+    """A source of all frames of several files, one file after the other.
+
+    Each frame's ``camera`` is its file's name and its ``index`` counts from 0 in that file. A
+    file that cannot be read is noted in :attr:`failed` and the next one follows.
+    """
+
+    live = False
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        """Read ``files`` in this order."""
+        self._files = files
+        self.failed: list[str] = []
+        self.done = 0
+
+    def frames(self, stop: threading.Event) -> Iterator[Frame]:
+        """The frames of every file that can be read."""
+        for file in self._files:
+            source = make_source(
+                SourceUrl(str(file.absolute())), camera=file.name, base_folder=file.parent
+            )
+            try:
+                yield from source.frames(stop)
+            except SourceLost as lost:
+                self.failed.append(f"{file}: {lost}")
+            self.done += 1
+            if stop.is_set():
+                return
+
+
+def detect_files(
+    files: Sequence[Path],
+    config: Config,
+    *,
+    environ: Mapping[str, str],
+    output: Path | None,
+    annotated: Path | None,
+) -> list[str]:
+    """Detect faces in every frame of ``files``; returns a sentence for each file that failed.
+
+    JSON lines go to ``output`` (standard output when None), pictures and videos with boxes to
+    ``annotated`` when given. Raises ConfigError when a file is not there, and what ``app`` raises.
+    """
+    missing = [f"{file}: there is no such file; check the name" for file in files
+               if not file.is_file()]  # fmt: skip
+    if missing:
+        raise ConfigError(missing)
+    session, _, _ = open_model(config, base_folder=Path.cwd(), environ=environ, cameras=1)
+    detector = RetinaFace(
+        session,
+        input_size=config.model.input_size,
+        confidence=config.model.confidence,
+        nms=config.model.nms,
+        max_faces=config.model.max_faces,
+    )
+    source = FileList(files)
+    with ExitStack() as closing:
+        stream: BinaryIO = sys.stdout.buffer
+        if output is not None:
+            try:
+                stream = closing.enter_context(output.open("wb"))
+            except OSError as error:
+                raise ConfigError(
+                    [f"{output}: cannot be written ({error.strerror}); choose another --output"]
+                ) from None
+        sinks: dict[str, Sink] = {
+            "output": JsonLinesSink(stream, boot_id=uuid.uuid4().hex, model=config.model.name)
+        }
+        if annotated is not None:
+            sinks["annotated"] = AnnotatedSink(annotated, folder=len(files) > 1)
+        _run(source, detector, sinks, total=len(files))
+    return source.failed
+
+
+def _run(source: FileList, detector: Detector, sinks: Mapping[str, Sink], *, total: int) -> None:
+    """Join the stages, run them to the end, and show how far they are."""
+    clock = time.monotonic
+    stop = threading.Event()
+    lanes: FanIn[Frame] = FanIn("infer")
+    lane = lanes.add_lane("files", capacity=4, overflow="block")
+    lanes.close()
+    outlet: FanOut[Outcome] = FanOut()
+    channels: dict[str, Channel[Outcome]] = {
+        name: Channel(name, capacity=8, overflow="block") for name in sinks
+    }
+    for channel in channels.values():
+        outlet.add(channel)
+    meters = CameraMeters(Rate(clock), Rate(clock), Durations())
+    detectors: Mapping[str, Detector] = defaultdict(lambda: detector)
+    trackers: Mapping[str, Tracker] = defaultdict(IouTracker)
+    all_meters: Mapping[str, CameraMeters] = defaultdict(lambda: meters)
+    times = StageMeters(Durations(), Durations(), Durations())
+
+    def run_infer() -> None:
+        infer(lanes, detectors, trackers, outlet, all_meters, times, max_batch=1, clock=clock)
+
+    stages = [
+        Stage(
+            "capture",
+            lambda: capture(source, lane, lambda _at: True, meters, stop=stop),
+            writes=[lane],
+        ),
+        Stage("infer", run_infer, reads=[lanes], writes=[outlet]),
+        *(
+            Stage(
+                f"publish:{name}",
+                lambda name=name: publish(channels[name], sinks[name], {}, None, clock=clock),  # type: ignore[misc]
+                reads=[channels[name]],
+            )
+            for name in sinks
+        ),
+    ]
+    group = StageGroup(stages, stopping=stop, drain_s=30.0)
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console,
+        disable=not console.is_terminal, transient=True,
+    )  # fmt: skip
+    ended = threading.Event()
+    with bar:
+        task = bar.add_task("files", total=total)
+
+        def show() -> None:
+            while not ended.wait(0.2):
+                frames, faces = meters.detected.count(), meters.faces_total
+                bar.update(
+                    task, completed=source.done, description=f"{frames} frames, {faces} faces"
+                )
+
+        shower = threading.Thread(target=show, name="progress", daemon=True)
+        shower.start()
+        try:
+            group.run()
+        finally:
+            ended.set()
+            shower.join()

@@ -1,0 +1,219 @@
+"""The wire: what streamer says to other programs, apart from its own types and versioned.
+
+One message for each outcome of each camera. A ZeroMQ message is two parts, the topic
+(:func:`topic`) and the JSON of one :class:`FacesEvent`; a line of JSON lines is that JSON alone.
+Readers ignore fields they do not know, so a field may be added within version 1; a field that
+changes or goes makes version 2.
+
+Coordinates are pixels of the original frame, left and right as seen in the picture. Pixels are
+rounded to 2 decimals and confidences to 5, far finer than a detector is right.
+
+This module needs numpy only where it is given arrays, so that a subscriber need not load it.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from inspect import cleandoc
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from streamer.errors import StreamerError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from streamer.types import Outcome, Tracks
+
+SCHEMA: Final = "streamer.faces/1"
+"""Name and version of the wire's schema."""
+
+TOPICS: Final = b"faces/"
+"""What every topic begins with: subscribe to it to hear all cameras."""
+
+_EXACT = 2**53 - 1  # the largest whole number that every JSON reader keeps exactly
+Count = Annotated[int, Meta(ge=0, le=_EXACT)]
+Size = Annotated[int, Meta(ge=1, le=_EXACT)]
+Point = tuple[float, float]
+
+
+class MalformedEvent(StreamerError, ValueError):
+    """Bytes that are not one event of this schema. The text is one sentence and says why."""
+
+
+class Keypoints(msgspec.Struct, frozen=True, gc=False):
+    """Five points of a face, each x, y in pixels of the original frame.
+
+    In the order of :data:`streamer.types.LANDMARKS`; left and right as seen in the picture.
+    """
+
+    left_eye: Point
+    right_eye: Point
+    nose: Point
+    mouth_left: Point
+    mouth_right: Point
+
+
+class Face(msgspec.Struct, frozen=True, gc=False):
+    """One face. ``bbox`` is x1, y1, x2, y2 in pixels of the original frame.
+
+    ``id`` stays with a face over frames and is never reused by the camera in this run.
+    """
+
+    id: Annotated[int, Meta(ge=-_EXACT, le=_EXACT)]
+    bbox: tuple[float, float, float, float]
+    confidence: Annotated[float, Meta(ge=0, le=1)]
+    keypoints: Keypoints
+
+
+class FacesEvent(msgspec.Struct, frozen=True):
+    """What was found in one frame of one camera.
+
+    ``status`` "detected" comes with ``faces``, best first and perhaps empty; "failed" means that
+    the frame could not be looked at and comes with ``faces`` None, so that no failure looks like
+    "nobody there". ``seq`` counts the messages of one topic from 1 without a gap: a gap means
+    lost messages. A new ``boot_id`` means a new run, which counts from 1 again.
+
+    ``wall_at`` is Unix seconds (UTC) of capture, for people; ``age_ms`` is milliseconds from
+    capture to publishing by a clock that never jumps. ``epoch`` grows by one at each reconnection
+    of the camera; ``frame`` counts its decoded frames from 0. ``width`` and ``height`` are pixels
+    of the original frame. Raises ``ValueError`` when ``status`` and ``faces`` disagree.
+    """
+
+    schema: Literal["streamer.faces/1"]
+    boot_id: str
+    camera: Annotated[str, Meta(min_length=1)]
+    epoch: Count
+    frame: Count
+    seq: Size
+    wall_at: float
+    age_ms: float
+    status: Literal["detected", "failed"]
+    width: Size
+    height: Size
+    model: str
+    faces: tuple[Face, ...] | None
+
+    def __post_init__(self) -> None:
+        """Check that a failure has no faces and anything else has a list of them."""
+        if (self.status == "failed") != (self.faces is None):
+            raise ValueError("faces must be null when status is failed, and a list otherwise")
+
+
+_ENCODER: Final = msgspec.json.Encoder()
+_DECODER: Final = msgspec.json.Decoder(FacesEvent)
+
+
+def topic(camera: str) -> bytes:
+    """The topic of one camera: ``b"faces/<camera>/"``.
+
+    The slash at the end keeps ``cam1`` from hearing ``cam10``, for ZeroMQ matches by prefix.
+    Raises ``ValueError`` for an empty name or one that holds a slash.
+    """
+    if not camera or "/" in camera:
+        raise ValueError(f"a camera's name must not be empty or hold a slash, as {camera!r} does")
+    return b"%s%s/" % (TOPICS, camera.encode())
+
+
+def faces_event(
+    outcome: Outcome, *, seq: int, boot_id: str, model: str, now_at: float
+) -> FacesEvent:
+    """The event that tells ``outcome``.
+
+    ``now_at`` is the instant of publishing, seconds of the clock that stamped the frame. Raises
+    ``ValueError`` when a number in the result is not finite: JSON cannot say it.
+    """
+    frame = outcome.frame
+    return FacesEvent(
+        SCHEMA,
+        boot_id,
+        frame.camera,
+        frame.epoch,
+        frame.index,
+        seq,
+        round(frame.wall_at, 3),
+        round((now_at - frame.captured_at) * 1000, 3),
+        outcome.status,
+        frame.picture.width,
+        frame.picture.height,
+        model,
+        None if outcome.status == "failed" else _faces(outcome.tracks),
+    )
+
+
+@cache
+def _steps() -> NDArray[np.float64]:
+    """How finely each column of :func:`_faces` is said: steps per unit, shape (15,)."""
+    import numpy as np
+
+    return np.array([100.0] * 4 + [100_000.0] + [100.0] * 10)
+
+
+def _faces(tracks: Tracks) -> tuple[Face, ...]:
+    """The faces of a result, rounded all at once: one array, one ``tolist``."""
+    n = len(tracks)
+    if not n:
+        return ()
+    import numpy as np
+
+    # Round in float64: a float32 rounded to 2 decimals still prints as 12.34000015.
+    rows = np.empty((n, 15))
+    rows[:, :4] = tracks.faces.boxes
+    rows[:, 4] = tracks.faces.scores
+    rows[:, 5:] = tracks.faces.landmarks.reshape(n, 10)
+    rows *= _steps()
+    np.rint(rows, out=rows)
+    rows /= _steps()
+    if not math.isfinite(rows.sum()):  # finite float32 numbers cannot overflow a float64 sum
+        raise ValueError("a box, a score or a landmark is not a finite number; it is not published")
+    return tuple(
+        [
+            Face(
+                number,
+                (x1, y1, x2, y2),
+                score,
+                Keypoints((ax, ay), (bx, by), (cx, cy), (dx, dy), (ex, ey)),
+            )
+            for number, (x1, y1, x2, y2, score, ax, ay, bx, by, cx, cy, dx, dy, ex, ey) in zip(
+                tracks.ids.tolist(), rows.tolist(), strict=True
+            )
+        ]
+    )
+
+
+def encode(event: FacesEvent) -> bytes:
+    """The event as one line of UTF-8 JSON, without a line break."""
+    return _ENCODER.encode(event)
+
+
+def decode(data: bytes) -> FacesEvent:
+    """The event in ``data``, checked; fields that the schema does not name are ignored.
+
+    The caller bounds the length of ``data``. Of a key given twice the last one counts. Raises
+    :class:`MalformedEvent`, and nothing else, for any other bytes.
+    """
+    try:
+        return _DECODER.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        said = str(error)  # it may quote the data: keep it short and safe to print
+        reason = "".join(c if c.isprintable() else "?" for c in said[:200])
+        if said.endswith("`$.schema`"):
+            reason += "; use the client that came with the streamer that publishes"
+        raise MalformedEvent(f"not an event of {SCHEMA}: {reason}") from None
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of one event, for readers in other languages."""
+    described = msgspec.json.schema(FacesEvent)
+    for definition in described["$defs"].values():
+        definition["description"] = cleandoc(definition["description"])
+    definition = described["$defs"]["FacesEvent"]
+    # The types alone do not say that null faces and a failure are the same thing.
+    definition["if"] = {"properties": {"status": {"const": "failed"}}}
+    definition["then"] = {"properties": {"faces": {"type": "null"}}}
+    definition["else"] = {"properties": {"faces": {"type": "array"}}}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": SCHEMA, **described}

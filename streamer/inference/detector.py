@@ -1,0 +1,109 @@
+"""RetinaFace whole: the head (pictures to numbers and back) and a session that runs the network."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from streamer.inference.session import Session
+from streamer.types import Faces, Floats, Picture
+from streamer.vision.letterbox import Letterbox
+from streamer.vision.picture import ArrayPicture
+from streamer.vision.retinaface import from_output, to_input
+
+_BUFFERS: Final = 4
+"""Input sizes for which a thread keeps its buffer; one of 640x384 takes 3 MB a picture."""
+
+
+class _Buffers(threading.local):
+    """Input buffers of one thread, by (height, width), the one used last at the end."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[int, int], Floats] = OrderedDict()
+
+    def get(self, count: int, height: int, width: int) -> Floats:
+        """A C-contiguous (count, 3, height, width) float32 array, with whatever in it."""
+        buffer = self._kept.pop((height, width), None)
+        if buffer is None or len(buffer) < count:
+            buffer = np.empty((count, 3, height, width), np.float32)
+        self._kept[height, width] = buffer
+        if len(self._kept) > _BUFFERS:
+            self._kept.popitem(last=False)
+        return buffer[:count]
+
+
+class RetinaFace:
+    """A :class:`streamer.protocols.Detector`. Any number of threads may use one.
+
+    ``session`` runs the network (see :func:`streamer.inference.session.open_session`);
+    ``input_size`` is what the longer side of every picture is scaled to, a multiple of 32;
+    ``confidence`` (0..1) the score a face must pass; ``nms`` (0..1) the overlap over which the
+    worse of two faces is dropped; ``max_faces`` the most faces given for one picture.
+    Raises ``ValueError`` when a number is outside these.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        input_size: int = 640,
+        confidence: float = 0.6,
+        nms: float = 0.4,
+        max_faces: int = 200,
+    ) -> None:
+        """Keep the session and the settings; nothing runs yet."""
+        if not (0 <= confidence <= 1 and 0 <= nms <= 1):
+            raise ValueError(f"confidence and nms must be in 0..1, not {confidence} and {nms}")
+        if max_faces < 1:
+            raise ValueError(f"max_faces must be at least 1, not {max_faces}")
+        Letterbox.fit(1, 1, input_size)  # says what is wrong with an input_size
+        self._session = session
+        self._input_size = input_size
+        self._confidence = confidence
+        self._nms = nms
+        self._max_faces = max_faces
+        self._buffers = _Buffers()
+
+    def detect(self, pictures: Sequence[Picture]) -> list[Faces]:
+        """The faces of each picture, in its own pixels, best first, in the order given.
+
+        Pictures whose network inputs have one size run as one batch, whatever their own sizes.
+        Raises :class:`streamer.errors.DetectionFailed` when the network could not be run or
+        gave nonsense, for all the pictures together, and :class:`streamer.errors.DeviceError`
+        when the GPU is lost.
+        """
+        boxes = [Letterbox.fit(p.width, p.height, self._input_size) for p in pictures]
+        groups: dict[tuple[int, int], list[int]] = {}
+        for position, box in enumerate(boxes):
+            groups.setdefault((box.input_height, box.input_width), []).append(position)
+        found: dict[int, Faces] = {}
+        for (height, width), positions in groups.items():
+            letterboxes = [boxes[p] for p in positions]
+            batch = to_input(
+                [pictures[p] for p in positions],
+                letterboxes,
+                out=self._buffers.get(len(positions), height, width),
+            )
+            faces = from_output(
+                *self._session.run(batch),
+                letterboxes,
+                confidence=self._confidence,
+                nms=self._nms,
+                max_faces=self._max_faces,
+            )
+            found.update(zip(positions, faces, strict=True))
+        return [found[position] for position in range(len(pictures))]
+
+    def warm_up(self, width: int, height: int, batch: int = 1) -> None:
+        """Run once on ``batch`` black pictures of ``width`` x ``height`` pixels.
+
+        The first run of an input size chooses algorithms and takes memory; after this the first
+        frame of a camera is as quick as the next. Raises what :meth:`detect` raises, so it also
+        proves that the model works on this device.
+        """
+        black = ArrayPicture(np.zeros((height, width, 3), np.uint8))
+        self.detect([black] * batch)

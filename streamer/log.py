@@ -1,0 +1,69 @@
+"""Log lines: for people in a terminal, JSON otherwise. The only door to structlog.
+
+An event has a stable snake_case name and keyword values. Every string that leaves passes
+:func:`streamer.types.redact`, so a URL that slips into a message loses its password there.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import MutableMapping
+from typing import Any, TextIO
+
+import structlog
+
+from streamer.types import SourceUrl, redact
+
+
+def _redact_values(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    for key, value in event.items():
+        if isinstance(value, SourceUrl):
+            event[key] = str(value)
+        elif isinstance(value, str):
+            event[key] = redact(value)
+    return event
+
+
+class _StandardError:
+    """Standard error as it is at each write, since a live table takes its place for a while."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+    def isatty(self) -> bool:
+        return sys.stderr.isatty()
+
+
+def configure(stream: TextIO | None = None, *, json: bool | None = None) -> None:
+    """Send log lines to ``stream`` (standard error), as JSON unless it is a terminal."""
+    out: Any = stream or _StandardError()
+    as_json = not out.isatty() if json is None else json
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(
+            colors=out.isatty(), pad_event_to=24, exception_formatter=structlog.dev.plain_traceback
+        )
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            _redact_values,
+            renderer,
+        ],
+        logger_factory=structlog.WriteLoggerFactory(file=out),
+        cache_logger_on_first_use=False,
+    )
+
+
+def get_logger(stage: str) -> structlog.typing.FilteringBoundLogger:
+    """A logger whose lines carry ``stage``; use it as ``log.warning("camera_lost", camera=…)``."""
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(stage=stage)
+    return logger

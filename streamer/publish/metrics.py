@@ -1,0 +1,220 @@
+"""What Prometheus reads: the door to ``prometheus_client``.
+
+Nothing is pushed while frames flow. Each scrape reads one :class:`streamer.status.Status` and
+tells it; a camera that was removed is gone from the next scrape.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Final, Literal, TypeAlias
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
+from prometheus_client.core import Metric as Family
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
+
+from streamer.flow.channel import ChannelStats
+from streamer.flow.meters import DurationStats
+from streamer.status import STATES, CameraStatus, SinkStatus, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric: its full name, its labels, the unit of its value and what it means."""
+
+    name: str
+    type: Literal["counter", "gauge", "histogram"]
+    labels: tuple[str, ...]
+    unit: str
+    meaning: str
+
+
+_CAMERA = ("camera",)
+
+METRICS: Final = (
+    Metric("streamer_frames_captured_total", "counter", _CAMERA, "frames",
+           "Frames decoded. At any instant captured = detected + tracked + failed + skipped + "
+           "dropped + in flight."),
+    Metric("streamer_frames_detected_total", "counter", _CAMERA, "frames",
+           "Frames that a detector looked at."),
+    Metric("streamer_frames_tracked_total", "counter", _CAMERA, "frames",
+           "Frames whose faces were carried over from the one before, without a detector."),
+    Metric("streamer_frames_failed_total", "counter", _CAMERA, "frames",
+           "Frames that a detector could not look at. They are never told as empty."),
+    Metric("streamer_frames_skipped_total", "counter", _CAMERA, "frames",
+           "Frames not looked at because nothing moved or the rate asked for was reached."),
+    Metric("streamer_frames_dropped_total", "counter", ("camera", "stage", "reason"), "frames",
+           "Frames let go unseen, by the stage they were lost in and why."),
+    Metric("streamer_frames_in_flight", "gauge", _CAMERA, "frames",
+           "Frames between capture and their outcome now."),
+    Metric("streamer_ledger_imbalance_frames", "gauge", _CAMERA, "frames",
+           "Captured frames that are nowhere. Anything but 0 is a fault of streamer."),
+    Metric("streamer_faces_detected_total", "counter", _CAMERA, "faces",
+           "Faces found, counted again in each frame."),
+    Metric("streamer_faces_visible", "gauge", _CAMERA, "faces",
+           "Faces in the newest result."),
+    Metric("streamer_stage_duration_seconds", "histogram", ("stage",), "seconds",
+           "Time one frame spends in a stage."),
+    Metric("streamer_latency_seconds", "histogram", _CAMERA, "seconds",
+           "Time from capture to publishing."),
+    Metric("streamer_newest_result_age_seconds", "gauge", _CAMERA, "seconds",
+           "Age of the newest result, from its capture. Absent before the first."),
+    Metric("streamer_queue_depth", "gauge", ("queue",), "items",
+           "Items waiting now in a camera's lane (lane:NAME) or a sink's channel (sink:NAME)."),
+    Metric("streamer_queue_capacity", "gauge", ("queue",), "items",
+           "Most items the queue may hold."),
+    Metric("streamer_queue_peak", "gauge", ("queue",), "items",
+           "Most items the queue ever held."),
+    Metric("streamer_camera_up", "gauge", _CAMERA, "",
+           "1 while frames arrive from the camera, 0 otherwise."),
+    Metric("streamer_camera_state", "gauge", ("camera", "state"), "",
+           "1 for the state the camera is in, 0 for all others."),
+    Metric("streamer_camera_fps", "gauge", ("camera", "stage"), "frames per second",
+           "Frames per second over the last seconds, by stage: capture or detect."),
+    Metric("streamer_source_losses_total", "counter", ("camera", "reason"), "losses",
+           "Times the camera was lost, by reason."),
+    Metric("streamer_decode_errors_total", "counter", _CAMERA, "packets",
+           "Packets that gave no picture."),
+    Metric("streamer_sink_written_total", "counter", ("sink",), "outcomes",
+           "Outcomes the sink wrote."),
+    Metric("streamer_sink_dropped_total", "counter", ("sink", "reason"), "outcomes",
+           "Outcomes the sink did not get, by reason."),
+    Metric("streamer_sink_up", "gauge", ("sink",), "",
+           "1 while the sink runs, 0 after it ended."),
+    Metric("streamer_inference_provider_info", "gauge", ("requested", "active", "model"), "",
+           "Always 1; its labels say the device asked for, the one in use and the model."),
+    Metric("streamer_build_info", "gauge", ("version",), "",
+           "Always 1; its label says the version."),
+    Metric("streamer_uptime_seconds", "gauge", (), "seconds",
+           "Time since the start."),
+)  # fmt: skip
+"""Every metric of streamer, in the order of a scrape. The process metrics come with it."""
+
+_Value: TypeAlias = float | DurationStats
+_Sample: TypeAlias = tuple[str, tuple[str, ...], _Value]
+
+
+class Metrics:
+    """Tells the status to Prometheus. ``read`` gives the status of now; it is called per scrape."""
+
+    def __init__(self, read: Callable[[], Status]) -> None:
+        """Keep ``read``; nothing is read yet."""
+        self._registry = CollectorRegistry()
+        self._registry.register(_StatusCollector(read))
+        ProcessCollector(registry=self._registry)
+
+    def exposition(self, accept: str = "") -> tuple[bytes, str]:
+        """One scrape: the body, and its content type.
+
+        It is OpenMetrics 1.0 when ``accept``, the request's Accept header, names it, and the
+        plain text format 0.0.4 otherwise. It may be called from any thread, and raises what
+        ``read`` raises.
+        """
+        if "application/openmetrics-text" in accept:
+            body: bytes = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]
+            return body, openmetrics.CONTENT_TYPE_LATEST
+        return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
+
+
+class _StatusCollector(Collector):
+    """Reads the status once per scrape and gives a family for each row of :data:`METRICS`."""
+
+    def __init__(self, read: Callable[[], Status]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[Family]:
+        """The families, in the order of the table, those without a sample left out."""
+        by_name: defaultdict[str, list[tuple[tuple[str, ...], _Value]]] = defaultdict(list)
+        for name, labels, value in _samples(self._read()):
+            by_name[name].append((labels, value))
+        for metric in METRICS:
+            if metric.name in by_name:
+                yield _family(metric, by_name.pop(metric.name))
+        if by_name:
+            raise LookupError(f"not in the table of metrics: {', '.join(by_name)}")
+
+
+def _family(metric: Metric, samples: list[tuple[tuple[str, ...], _Value]]) -> Family:
+    if metric.type == "histogram":
+        histogram = HistogramMetricFamily(metric.name, metric.meaning, labels=metric.labels)
+        for labels, value in samples:
+            assert isinstance(value, DurationStats)  # noqa: S101 - a type checker cannot know it
+            histogram.add_metric(labels, _buckets(value), value.sum_s)
+        return histogram
+    kind = CounterMetricFamily if metric.type == "counter" else GaugeMetricFamily
+    family = kind(metric.name, metric.meaning, labels=metric.labels)
+    for labels, value in samples:
+        assert isinstance(value, float | int)  # noqa: S101 - as above
+        family.add_metric(labels, value)
+    return family
+
+
+def _buckets(durations: DurationStats) -> list[tuple[str, float]]:
+    """Upper bounds and cumulative counts, as Prometheus wants them."""
+    bounds = [*map(str, durations.bounds), "+Inf"]
+    return list(zip(bounds, accumulate(durations.counts), strict=True))
+
+
+def _samples(status: Status) -> Iterator[_Sample]:
+    """Everything in ``status`` as (name, label values in the order of the table, value)."""
+    for camera in status.cameras:
+        yield from _camera(camera)
+    for sink in status.sinks:
+        yield from _sink(sink)
+    for stage, durations in status.stages.items():
+        yield "streamer_stage_duration_seconds", (stage,), durations
+    used = (status.requested_device, status.provider, status.model)
+    yield "streamer_inference_provider_info", used, 1
+    yield "streamer_build_info", (status.version,), 1
+    yield "streamer_uptime_seconds", (), status.uptime_s
+
+
+def _camera(camera: CameraStatus) -> Iterator[_Sample]:
+    name = (camera.name,)
+    ledger, source = camera.ledger, camera.source
+    yield "streamer_frames_captured_total", name, ledger.captured
+    for settled in ("detected", "tracked", "failed"):
+        yield f"streamer_frames_{settled}_total", name, ledger.settled.get(settled, 0)
+    yield "streamer_frames_skipped_total", name, ledger.skipped
+    for (stage, reason), dropped in ledger.dropped.items():
+        yield "streamer_frames_dropped_total", (camera.name, stage, reason), dropped
+    yield "streamer_frames_in_flight", name, ledger.in_flight
+    yield "streamer_ledger_imbalance_frames", name, ledger.imbalance
+    yield "streamer_faces_detected_total", name, camera.faces_total
+    yield "streamer_faces_visible", name, camera.faces_now
+    yield "streamer_latency_seconds", name, camera.latency
+    if camera.newest_age_s is not None:
+        yield "streamer_newest_result_age_seconds", name, camera.newest_age_s
+    yield from _queue(f"lane:{camera.name}", camera.lane)
+    yield "streamer_camera_up", name, int(source.state == "live")
+    for state in STATES:
+        yield "streamer_camera_state", (camera.name, state), int(source.state == state)
+    yield "streamer_camera_fps", (camera.name, "capture"), camera.capture_fps
+    yield "streamer_camera_fps", (camera.name, "detect"), camera.detect_fps
+    for loss, losses in (source.losses or {}).items():
+        yield "streamer_source_losses_total", (camera.name, loss), losses
+    yield "streamer_decode_errors_total", name, source.decode_errors
+
+
+def _sink(sink: SinkStatus) -> Iterator[_Sample]:
+    yield "streamer_sink_written_total", (sink.name,), sink.written
+    for reason, dropped in sink.channel.dropped.items():
+        yield "streamer_sink_dropped_total", (sink.name, reason), dropped
+    yield "streamer_sink_up", (sink.name,), int(sink.running)
+    yield from _queue(f"sink:{sink.name}", sink.channel)
+
+
+def _queue(name: str, stats: ChannelStats) -> Iterator[_Sample]:
+    yield "streamer_queue_depth", (name,), stats.depth
+    yield "streamer_queue_capacity", (name,), stats.capacity
+    yield "streamer_queue_peak", (name,), stats.peak

@@ -1,0 +1,85 @@
+"""One reading of everything: what the live table, /metrics and the web page show.
+
+Nothing here is pushed: ``app`` reads channels, lanes and meters when somebody asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from streamer.errors import LossReason
+from streamer.flow.channel import ChannelStats
+from streamer.flow.fan import Ledger
+from streamer.flow.meters import DurationStats
+
+State: TypeAlias = Literal[
+    "connecting", "live", "stalled", "backing_off", "refused", "ended", "stopped"
+]
+"""What a camera is doing: a closed set, used as a metric label."""
+
+STATES: tuple[State, ...] = (
+    "connecting", "live", "stalled", "backing_off", "refused", "ended", "stopped",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """What one camera's source is doing, and why.
+
+    ``since_at`` is monotonic seconds; ``reason`` and ``detail`` say why it is not live
+    (empty when it is); ``losses`` counts lives that ended, by reason; ``decode_errors`` counts
+    packets that gave no picture.
+    """
+
+    state: State
+    since_at: float
+    reason: LossReason | Literal[""] = ""
+    detail: str = ""
+    losses: Mapping[LossReason, int] | None = None
+    decode_errors: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CameraStatus:
+    """One camera now. Rates are per second; durations are seconds; None means "no data yet"."""
+
+    name: str
+    source: SourceState
+    url: str
+    ledger: Ledger
+    lane: ChannelStats
+    faces_total: int
+    faces_now: int
+    capture_fps: float
+    detect_fps: float
+    latency: DurationStats
+    latency_p50_s: float | None
+    latency_p99_s: float | None
+    newest_age_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SinkStatus:
+    """One sink now: its channel's counters, whether it still runs, and how many it wrote."""
+
+    name: str
+    channel: ChannelStats
+    written: int
+    running: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The whole program now. ``stages`` holds time spent by station: wait, infer, publish."""
+
+    version: str
+    boot_id: str
+    model: str
+    provider: str
+    requested_device: str
+    uptime_s: float
+    cameras: Sequence[CameraStatus]
+    sinks: Sequence[SinkStatus]
+    stages: Mapping[str, DurationStats]

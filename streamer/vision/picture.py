@@ -1,0 +1,79 @@
+"""A picture that is an array already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from streamer.types import Image
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArrayPicture:
+    """A :class:`streamer.types.Picture` over a uint8 BGR array of shape (height, width, 3).
+
+    The array is taken, not copied, and made read-only. Raises ``ValueError`` on another shape
+    or dtype, without any pixel, or when it is not C-contiguous (a flipped view, say).
+    """
+
+    pixels: Image
+
+    def __post_init__(self) -> None:
+        """Check the array and make it read-only."""
+        shape, dtype = self.pixels.shape, self.pixels.dtype
+        if len(shape) != 3 or shape[2] != 3 or 0 in shape or dtype != np.uint8:
+            raise ValueError(
+                "a picture must be uint8 BGR of shape (height, width, 3), "
+                f"not {dtype} of shape {shape}"
+            )
+        if not self.pixels.flags.c_contiguous:
+            raise ValueError("a picture must be C-contiguous; pass np.ascontiguousarray(pixels)")
+        self.pixels.flags.writeable = False
+
+    @property
+    def width(self) -> int:
+        """Width, pixels."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def height(self) -> int:
+        """Height, pixels."""
+        return int(self.pixels.shape[0])
+
+    def bgr(self, width: int | None = None, height: int | None = None) -> Image:
+        """The picture, resized when a size is given; a side that is not given stays as it is.
+
+        Area-averaged when no side grows, else bilinear.
+        Raises ``ValueError`` when a side is below 1.
+        """
+        size = (
+            self.width if width is None else width,
+            self.height if height is None else height,
+        )
+        if size == (self.width, self.height):
+            return self.pixels
+        if min(size) < 1:
+            raise ValueError(f"a picture has at least 1 x 1 pixels, not {size[0]} x {size[1]}")
+        shrinks = size[0] <= self.width and size[1] <= self.height
+        resized = cv2.resize(
+            self.pixels, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        )
+        resized.flags.writeable = False
+        return np.asarray(resized, np.uint8)
+
+
+def encode_still(image: Image, suffix: str) -> bytes:
+    """The picture file of ``image`` in the format of ``suffix`` (".png", ".jpg", ".webp", ".bmp").
+
+    ``image`` is uint8 BGR of shape (height, width, 3). Raises ``ValueError`` when it cannot be
+    written in that format.
+    """
+    try:
+        done, data = cv2.imencode(suffix, image)
+    except cv2.error:
+        done = False
+    if not done:
+        raise ValueError(f"a picture of shape {image.shape} cannot be written as {suffix}")
+    return data.tobytes()

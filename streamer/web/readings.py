@@ -1,0 +1,111 @@
+"""The status as JSON: what ``/api/v1/status`` answers and what the page gets every second."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from streamer.flow.channel import ChannelStats
+from streamer.flow.fan import Ledger
+from streamer.flow.meters import DurationStats
+from streamer.status import CameraStatus, SinkStatus, Status
+from streamer.types import redact
+
+
+def status_json(status: Status, *, now: float) -> dict[str, Any]:
+    """``status`` as plain JSON values.
+
+    ``now`` is the monotonic instant of the reading: instants become durations (``for_s``),
+    because a monotonic clock means nothing to another machine. Seconds everywhere.
+    """
+    return {
+        "version": status.version,
+        "boot_id": status.boot_id,
+        "model": status.model,
+        "provider": status.provider,
+        "requested_device": status.requested_device,
+        "uptime_s": _rounded(status.uptime_s),
+        "cameras": [_camera(camera, now) for camera in status.cameras],
+        "sinks": [_sink(sink) for sink in status.sinks],
+        "stages": {name: _durations(stats) for name, stats in status.stages.items()},
+    }
+
+
+def to_bytes(value: Mapping[str, Any]) -> bytes:
+    """Compact UTF-8 JSON. Raises ``ValueError`` on NaN or infinity, which JSON has not."""
+    return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode(
+        "utf-8", "replace"
+    )
+
+
+def _camera(camera: CameraStatus, now: float) -> dict[str, Any]:
+    source = camera.source
+    return {
+        "name": camera.name,
+        "url": redact(camera.url),  # it is redacted already; a second time costs nothing
+        "state": source.state,
+        "reason": source.reason,
+        "detail": redact(source.detail),
+        "for_s": _rounded(max(0.0, now - source.since_at)),
+        "losses": dict(source.losses or {}),
+        "decode_errors": source.decode_errors,
+        "capture_fps": _rounded(camera.capture_fps),
+        "detect_fps": _rounded(camera.detect_fps),
+        "faces_now": camera.faces_now,
+        "faces_total": camera.faces_total,
+        "latency_p50_s": _rounded(camera.latency_p50_s),
+        "latency_p99_s": _rounded(camera.latency_p99_s),
+        "newest_age_s": _rounded(camera.newest_age_s),
+        "ledger": _ledger(camera.ledger),
+        "lane": _channel(camera.lane),
+    }
+
+
+def _ledger(ledger: Ledger) -> dict[str, Any]:
+    return {
+        "captured": ledger.captured,
+        "settled": dict(ledger.settled),
+        "skipped": ledger.skipped,
+        "dropped": [
+            {"stage": stage, "reason": reason, "frames": frames}
+            for (stage, reason), frames in sorted(ledger.dropped.items())
+        ],
+        "in_flight": ledger.in_flight,
+        "imbalance": ledger.imbalance,
+    }
+
+
+def _sink(sink: SinkStatus) -> dict[str, Any]:
+    return {
+        "name": sink.name,
+        "running": sink.running,
+        "written": sink.written,
+        "channel": _channel(sink.channel),
+    }
+
+
+def _channel(channel: ChannelStats) -> dict[str, Any]:
+    return {
+        "depth": channel.depth,
+        "capacity": channel.capacity,
+        "peak": channel.peak,
+        "offered": channel.offered,
+        "delivered": channel.delivered,
+        "dropped": dict(channel.dropped),
+    }
+
+
+def _durations(stats: DurationStats) -> dict[str, Any]:
+    count = stats.count
+    return {
+        "count": count,
+        "sum_s": _rounded(stats.sum_s),
+        "mean_s": _rounded(stats.sum_s / count) if count else None,
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    """To 0.1 ms; None for what is no number, which JSON cannot say."""
+    return round(value, 4) if value is not None and math.isfinite(value) else None

@@ -1,0 +1,141 @@
+"""What answers at which path."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Annotated, Final
+
+from fastapi import FastAPI, Query, Request, Response, WebSocket
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from streamer.status import Status
+from streamer.web.feeds import MJPEG_TYPE, MjpegResponse, feed_socket
+from streamer.web.live import MAX_WIDTH, MIN_WIDTH
+from streamer.web.readings import status_json, to_bytes
+from streamer.web.viewers import Full, Viewers
+
+_GET: Final = ["GET", "HEAD"]
+_STATIC: Final = Path(__file__).resolve().parent / "static"
+_TYPES: Final = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+_Width = Annotated[int, Query(ge=MIN_WIDTH, le=MAX_WIDTH)]
+
+
+def build_app(
+    viewers: Viewers,
+    *,
+    status: Callable[[], Status],
+    metrics: Callable[[str], tuple[bytes, str]],
+    pool: Executor,
+) -> FastAPI:
+    """The application behind the guard.
+
+    ``metrics`` gets the Accept header and gives the body and its content type. Raises
+    ``FileNotFoundError`` when the page's files are not installed.
+    """
+    # FastAPI's own documentation page loads scripts from another host: it stays off.
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    live = viewers.live
+    # The page's files are read once, here: no path of a request ever reaches the disk.
+    assets = {file.name: (file.read_bytes(), _TYPES[file.suffix]) for file in _STATIC.iterdir()}
+
+    def asset(name: str) -> Response:
+        if name not in assets:
+            raise HTTPException(404, "there is no such file; the page is at /")
+        body, kind = assets[name]
+        return Response(body, media_type=kind, headers={"cache-control": "no-cache"})
+
+    def known(camera: str) -> str:
+        if camera not in live.cameras:
+            raise HTTPException(404, "there is no camera of that name; /api/v1/status lists them")
+        return camera
+
+    @app.api_route("/", methods=_GET)
+    async def page() -> Response:
+        return asset("index.html")
+
+    @app.api_route("/static/{name}", methods=_GET)
+    async def static(name: str) -> Response:
+        return asset(name)
+
+    @app.api_route("/healthz", methods=_GET)
+    async def healthz() -> Response:
+        return _json(200, {"status": "ok"})
+
+    @app.api_route("/metrics", methods=_GET)
+    async def scrape(request: Request) -> Response:
+        accept = request.headers.get("accept", "")
+        loop = asyncio.get_running_loop()
+        body, kind = await loop.run_in_executor(pool, metrics, accept)
+        return Response(body, headers={"content-type": kind, "cache-control": "no-store"})
+
+    @app.api_route("/api/v1/status", methods=_GET)
+    async def read_status() -> Response:
+        reading = await asyncio.get_running_loop().run_in_executor(pool, status)
+        return _json(200, status_json(reading, now=live.clock()))
+
+    @app.api_route("/api/v1/cameras/{name}/snapshot.jpg", methods=_GET)
+    async def snapshot(name: str, width: _Width = 640) -> Response:
+        shown = await viewers.picture(known(name), width, marked=True)
+        if shown is None:
+            raise HTTPException(503, "this camera has no picture yet; try again when it is live")
+        return Response(
+            shown.jpeg,
+            media_type="image/jpeg",
+            headers={
+                "cache-control": "no-store",
+                "cross-origin-resource-policy": "cross-origin",
+                "x-streamer-age-ms": str(round(1000 * live.age_s(shown))),
+                "x-streamer-status": live.look(shown),
+                "x-streamer-frame": str(shown.frame),
+            },
+        )
+
+    @app.api_route("/api/v1/cameras/{name}/live.mjpg", methods=_GET)
+    async def mjpeg(request: Request, name: str, width: _Width = 640) -> Response:
+        known(name)
+        if request.method == "HEAD":
+            return Response(media_type=MJPEG_TYPE, headers={"cache-control": "no-store"})
+        try:
+            return MjpegResponse(viewers, viewers.enter(), name, width)
+        except Full:
+            raise HTTPException(
+                503, f"{viewers.max_viewers} watch already; try again later"
+            ) from None
+
+    @app.websocket("/ws/live")
+    async def watch(socket: WebSocket) -> None:
+        await feed_socket(viewers, socket)
+
+    @app.exception_handler(HTTPException)
+    async def refuse(_: Request, error: HTTPException) -> Response:
+        sentence = {
+            404: "there is nothing at this path; the page is at /",
+            405: "this path can only be read; use GET",
+        }
+        own = error.detail if error.detail not in ("Not Found", "Method Not Allowed") else None
+        text = own or sentence.get(error.status_code, "the request cannot be answered")
+        answer = _json(error.status_code, {"error": text})
+        answer.headers.update(error.headers or {})
+        return answer
+
+    @app.exception_handler(RequestValidationError)
+    async def refuse_values(_: Request, __: RequestValidationError) -> Response:
+        # Every value a client may give today is a width; its text is not sent back.
+        text = f"width must be a whole number from {MIN_WIDTH} to {MAX_WIDTH}"
+        return _json(422, {"error": text})
+
+    return app
+
+
+def _json(status: int, value: dict[str, object]) -> Response:
+    headers = {"cache-control": "no-store"}
+    return Response(to_bytes(value), status, media_type="application/json", headers=headers)

@@ -1,0 +1,212 @@
+"""The HTTP door: it listens, answers on a thread of its own, and closes in time."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Final
+
+import uvicorn
+
+from streamer.errors import BindError
+from streamer.status import Status
+from streamer.web.connection import Connection
+from streamer.web.guard import AllowedHosts, Guard
+from streamer.web.live import LiveView
+from streamer.web.routes import build_app
+from streamer.web.viewers import Viewers
+
+MAX_VIEWERS: Final = 32
+_CLOSE_LIMIT_S: Final = 3.0
+_POLITE_S: Final = 1.0
+_MAX_HEADERS: Final = 16 * 1024
+_MAX_MESSAGE: Final = 1024
+
+
+class HttpServer:
+    """The page, the live pictures, the status and the metrics, over HTTP.
+
+    Use it as a context, or call :meth:`start` and :meth:`close`. It runs off the main thread
+    and touches no signal.
+    """
+
+    def __init__(
+        self,
+        bind: str,
+        *,
+        live: LiveView,
+        status: Callable[[], Status],
+        metrics: Callable[[str], tuple[bytes, str]],
+        allowed_hosts: Collection[str] = (),
+        max_viewers: int = MAX_VIEWERS,
+        read_limit_s: float = 10.0,
+    ) -> None:
+        """Listen on ``bind``, like ``127.0.0.1:8080``, ``[::1]:8080`` or ``0.0.0.0:0``.
+
+        ``metrics`` gets the Accept header and gives the body and its content type; it and
+        ``status`` are called from other threads. ``allowed_hosts`` are names this server answers
+        for beside its own (see :class:`streamer.web.guard.AllowedHosts`). A viewer that takes
+        more than ``read_limit_s`` seconds to read one message is cut off. Raises
+        :class:`streamer.errors.BindError`.
+        """
+        self._pool = ThreadPoolExecutor(
+            max_workers=min(4, os.cpu_count() or 1), thread_name_prefix="http-work"
+        )
+        self._viewers = Viewers(
+            live, status, self._pool, max_viewers=max_viewers, read_limit_s=read_limit_s
+        )
+        app = build_app(self._viewers, status=status, metrics=metrics, pool=self._pool)
+        self._socket, host = _listen(bind)
+        self.address = _address(self._socket)
+        self._server = _Server(
+            uvicorn.Config(
+                Guard(app, AllowedHosts(host, allowed_hosts)),
+                http=Connection,
+                ws="websockets-sansio",
+                ws_max_size=_MAX_MESSAGE,
+                ws_ping_interval=10.0,
+                ws_ping_timeout=10.0,
+                ws_per_message_deflate=False,  # a JPEG does not compress
+                h11_max_incomplete_event_size=_MAX_HEADERS,
+                loop="asyncio",
+                lifespan="off",
+                log_config=None,
+                # uvicorn would print what any client sends it; our own faults Guard logs.
+                log_level=logging.CRITICAL,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                date_header=False,
+                timeout_graceful_shutdown=2,
+            ),
+            self._viewers,
+        )
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    @property
+    def viewers(self) -> int:
+        """How many watch now."""
+        return self._viewers.count
+
+    @property
+    def running(self) -> bool:
+        """True from :meth:`start` until the thread has ended."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self) -> None:
+        """Answer from now on, on a daemon thread named ``http``."""
+        self._thread = threading.Thread(
+            target=self._server.run, args=([self._socket],), name="http", daemon=True
+        )
+        self._thread.start()
+        self._server.ready.wait(10.0)
+
+    def close(self) -> None:
+        """Say goodbye to all viewers and end, within 3 seconds. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._thread is not None:
+            self._server.end()
+            self._thread.join(_CLOSE_LIMIT_S)
+        self._socket.close()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def __enter__(self) -> HttpServer:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, ended by an event from another thread instead of looking ten times a second."""
+
+    def __init__(self, config: uvicorn.Config, viewers: Viewers) -> None:
+        super().__init__(config)
+        self.ready = threading.Event()
+        self._viewers = viewers
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._asked: asyncio.Event | None = None
+
+    async def main_loop(self) -> None:
+        self._asked = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self.ready.set()
+        await self._asked.wait()
+        self._viewers.stop()
+        self._loop.call_later(_POLITE_S, self._cut_off)
+
+    def end(self) -> None:
+        """From any thread: begin to end."""
+        self.ready.wait(1.0)
+        if self._loop is not None and self._asked is not None:
+            try:
+                self._loop.call_soon_threadsafe(self._asked.set)
+            except RuntimeError:
+                pass  # it has ended already
+
+    def _cut_off(self) -> None:
+        """Who does not read cannot be said goodbye to."""
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+
+
+def _listen(bind: str) -> tuple[socket.socket, str]:
+    """A listening socket and the host as it was written; raises ``BindError``."""
+    host, colon, port = bind.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    if not (colon and host and port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise BindError(f"{bind!r} is no address to listen on; write one like 127.0.0.1:8080")
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (OSError, UnicodeError):
+        raise BindError(
+            f"cannot listen on {bind}: {host!r} is no address of any machine; "
+            "write one like 127.0.0.1:8080"
+        ) from None
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise BindError(f"cannot listen on {bind}: {_why(error)}") from None
+    listener.setblocking(False)
+    return listener, host
+
+
+def _why(error: OSError) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return "another program listens there; stop it or choose another port"
+        case errno.EACCES | errno.EPERM:
+            return "this user may not; choose a port above 1023"
+        case errno.EADDRNOTAVAIL:
+            return "this machine has no such address; use 127.0.0.1, or 0.0.0.0 for all"
+        case _:
+            return f"{os.strerror(error.errno or 0)}; choose another address"
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,230 @@
+"""Live streams that misbehave, over real sockets."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import cv2
+import pytest
+
+from streamer.capture.pyav import PyAvSource
+from streamer.errors import SourceLost
+from streamer.types import Frame, SourceUrl
+from tests.capture.clips import access_units, bar_of, make_clip, picture
+from tests.capture.scripted_rtsp import Script, ScriptedRtsp
+
+SECRET = "hunter2%40zz"
+
+
+@pytest.fixture(scope="module")
+def units() -> list[bytes]:
+    return list(access_units(40))
+
+
+def camera(port: int, *, scheme: str = "rtsp", path: str = "live", **options: object) -> PyAvSource:
+    bounds = {"open_timeout_s": 2.0, "read_timeout_s": 1.5} | options
+    url = SourceUrl(f"{scheme}://cam:{SECRET}@127.0.0.1:{port}/{path}")
+    return PyAvSource(url, camera="door", live=True, **bounds)
+
+
+def one_life(source: PyAvSource, *, at_most: int = 10_000) -> tuple[list[Frame], SourceLost]:
+    frames: list[Frame] = []
+    with pytest.raises(SourceLost) as lost:
+        for frame in source.frames(threading.Event()):
+            frames.append(frame)
+            assert len(frames) <= at_most
+    assert SECRET not in str(lost.value)
+    assert lost.value.__context__ is None  # no way back to an exception that holds the URL
+    return frames, lost.value
+
+
+def test_frames_come_in_order_and_stop_ends_them(units: list[bytes]) -> None:
+    stop, frames = threading.Event(), []
+    with ScriptedRtsp(Script(units)) as server:
+        for frame in camera(server.port).frames(stop):
+            frames.append(frame)
+            if len(frames) == 30:
+                stop.set()
+    bars = [bar_of(f.picture.bgr()) for f in frames]
+    assert bars == [n % 10 for n in range(30)]
+    assert [f.index for f in frames] == list(range(30))
+    times = [f.pts for f in frames if f.pts is not None]
+    assert times == sorted(times)
+    assert "Authorization" not in server.requests[0]  # not before the camera asks for it
+
+
+@pytest.mark.parametrize("then", ["close", "reset"])
+def test_the_end_of_a_live_stream_is_a_loss(units: list[bytes], then: str) -> None:
+    with ScriptedRtsp(Script(units, stop_after=20, then=then)) as server:
+        frames, lost = one_life(camera(server.port))
+    assert lost.reason in ("eof", "reset")  # FFmpeg's RTSP shows a reset as an end
+    assert len(frames) >= 19
+
+
+@pytest.mark.parametrize("then", ["stall", "drip"])
+def test_a_frozen_camera_is_lost_after_the_read_timeout(units: list[bytes], then: str) -> None:
+    with ScriptedRtsp(Script(units, stop_after=20, then=then)) as server:
+        frames, lost = one_life(camera(server.port))
+        ended_at = time.monotonic()
+    assert lost.reason == "stall"
+    assert len(frames) >= 19
+    quiet_s = ended_at - frames[-1].captured_at
+    assert 1.4 <= quiet_s < 2.9, "once the read timeout, not twice"
+
+
+def test_a_camera_that_never_answers(units: list[bytes]) -> None:
+    with ScriptedRtsp(Script(units, silent=True)) as server:
+        begun_at = time.monotonic()
+        frames, lost = one_life(camera(server.port))
+    assert (lost.reason, frames) == ("open_timeout", [])
+    assert time.monotonic() - begun_at < 4.5
+
+
+def test_a_camera_that_plays_nothing(units: list[bytes]) -> None:
+    with ScriptedRtsp(Script(units, stop_after=0, then="stall")) as server:
+        frames, lost = one_life(camera(server.port))
+    assert (lost.reason, frames) == ("no_frames", [])
+
+
+def test_pictures_that_cannot_be_decoded_are_no_life(
+    units: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from streamer.capture import pyav
+
+    monkeypatch.setattr(pyav, "FIRST_FRAME_S", 3.0)
+    with ScriptedRtsp(Script(units, parameter_sets=False)) as server:
+        source = camera(server.port, read_timeout_s=5.0)
+        frames, lost = one_life(source)
+    assert (lost.reason, frames) == ("no_frames", [])
+    assert source.decode_errors > 5
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [("401 Unauthorized", "auth"), ("403 Forbidden", "auth"), ("404 Not Found", "not_found"),
+     ("453 Not Enough Bandwidth", "error"), ("500 Broken", "error")],
+)  # fmt: skip
+def test_answers_of_the_camera(units: list[bytes], status: str, reason: str) -> None:
+    with ScriptedRtsp(Script(units, status=status)) as server:
+        _, lost = one_life(camera(server.port))
+        described = sum("DESCRIBE" in request for request in server.requests)
+    assert lost.reason == reason
+    assert f"127.0.0.1:{server.port}" in str(lost)
+    assert described <= 2, "a password is tried once"
+
+
+def test_sound_alone(units: list[bytes]) -> None:
+    with ScriptedRtsp(Script(units, audio_only=True)) as server:
+        assert one_life(camera(server.port))[1].reason == "no_video"
+
+
+def test_a_closed_port_and_an_unknown_name() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    assert one_life(camera(port))[1].reason == "refused"
+    url = SourceUrl("rtsp://cam:x@no-such-camera.invalid/x")
+    _, lost = one_life(PyAvSource(url, camera="door", live=True))
+    assert lost.reason == "dns"
+    assert "no-such-camera.invalid:554" in str(lost)
+
+
+def test_pictures_over_the_limit_are_refused(units: list[bytes]) -> None:
+    with ScriptedRtsp(Script(units)) as server:
+        frames, lost = one_life(camera(server.port, max_pixels=320 * 240 - 1))
+    assert (lost.reason, frames) == ("too_large", [])
+
+
+def test_stop_before_and_during_opening(units: list[bytes]) -> None:
+    stop = threading.Event()
+    stop.set()
+    with ScriptedRtsp(Script(units, silent=True)) as server:
+        assert list(camera(server.port).frames(stop)) == []
+        assert server.requests == []
+
+
+def test_failed_lives_leak_no_socket_or_thread(units: list[bytes]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with ScriptedRtsp(Script(units, stop_after=2, fps=500)) as short:
+        sources = [camera(port), camera(short.port)]
+
+        def fds() -> int:
+            return len(list(Path("/proc/self/fd").iterdir()))
+
+        for source in sources:
+            one_life(source)
+        before = fds()
+        for _ in range(20):
+            for source in sources:
+                one_life(source)
+        deadline = time.monotonic() + 10
+        while fds() > before and time.monotonic() < deadline:
+            threading.Event().wait(0.05)  # the server closes its side
+        assert fds() <= before
+
+
+class _Http(BaseHTTPRequestHandler):
+    """/mjpeg as cameras do it, /clip.ts, /evil.m3u8 and /login."""
+
+    clip: Path
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        if self.path == "/login":
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="x"')
+            self.end_headers()
+            return
+        bodies = {
+            "/clip.ts": self.clip.read_bytes(),
+            "/evil.m3u8": b"#EXTM3U\n#EXTINF:1,\nfile://" + bytes(self.clip) + b"\n#EXT-X-ENDLIST",
+            "/evil.txt": b"ffconcat version 1.0\nfile http://127.0.0.1:1/x\n",
+        }
+        self.send_response(200)
+        if self.path in bodies:
+            self.send_header("Content-Length", str(len(bodies[self.path])))
+            self.end_headers()
+            self.wfile.write(bodies[self.path])
+            return
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        for n in range(25):
+            jpeg = cv2.imencode(".jpg", picture(n, 320, 240))[1].tobytes()
+            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+            self.wfile.write(head.encode() + jpeg + b"\r\n")
+            time.sleep(0.02)
+
+
+@pytest.fixture
+def http(tmp_path: Path) -> Iterator[int]:
+    _Http.clip = make_clip(tmp_path / "clip.ts", frames=30)
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Http) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+@pytest.mark.parametrize("path", ["mjpeg", "clip.ts"])
+def test_http_cameras(http: int, path: str) -> None:
+    frames, lost = one_life(camera(http, scheme="http", path=path))
+    assert lost.reason in ("eof", "reset")
+    bars = [bar_of(f.picture.bgr()) for f in frames]
+    assert len(bars) >= 23
+    assert bars == [(bars[0] + n) % 10 for n in range(len(bars))]
+
+
+@pytest.mark.parametrize("path", ["evil.m3u8", "evil.txt"])
+def test_http_cannot_reach_files_or_scripts(http: int, path: str) -> None:
+    frames, _ = one_life(camera(http, scheme="http", path=path))
+    assert frames == []
+
+
+def test_http_login(http: int) -> None:
+    assert one_life(camera(http, scheme="http", path="login"))[1].reason == "auth"

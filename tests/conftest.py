@@ -1,0 +1,76 @@
+"""Fixtures that every test may use, and the two plugins of the suite."""
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.rtsp import RtspServer
+from tests.rtsp import rtsp_server as start_rtsp_server
+
+pytest_plugins = ["tests.plugin_needs", "tests.plugin_leaks"]
+
+ROOT = Path(__file__).resolve().parent.parent
+MODEL = ROOT / "models" / "retinaface_mnet025.onnx"
+
+
+@pytest.fixture(scope="session")
+def model_path() -> Path:
+    """The default model's file; fetched once where it is missing."""
+    if not MODEL.is_file():
+        pull = [sys.executable, "-m", "streamer", "models", "pull"]
+        fetched = subprocess.run(pull, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        if not MODEL.is_file():
+            pytest.fail(
+                f"the model is missing and 'streamer models pull' did not bring it "
+                f"(exit {fetched.returncode}): {fetched.stderr.strip()[-600:]}",
+                pytrace=False,
+            )
+    return MODEL
+
+
+@pytest.fixture(scope="session")
+def model_bytes(model_path: Path) -> bytes:
+    """The default model's ONNX bytes."""
+    return model_path.read_bytes()
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> NDArray[np.uint8]:
+    """A picture with one face: BGR, uint8, (512, 512, 3), contiguous, not writeable."""
+    import skimage.data
+
+    picture = np.ascontiguousarray(skimage.data.astronaut()[:, :, ::-1])
+    picture.setflags(write=False)
+    return picture
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def demo_truth() -> Any:
+    """What streamer/assets/demo.json says about the faces in demo.mp4, as JSON reads it."""
+    path = ROOT / "streamer" / "assets" / "demo.json"
+    if not path.is_file():
+        pytest.fail("streamer/assets/demo.json is missing; it belongs to the checkout")
+    return json.loads(path.read_text())
+
+
+@pytest.fixture(scope="session")
+def rtsp_server() -> Callable[..., AbstractContextManager[RtspServer]]:
+    """:func:`tests.rtsp.rtsp_server`: a real RTSP server that streams a file. Mark: rtsp."""
+    return start_rtsp_server

@@ -1,0 +1,115 @@
+"""Says what was not tested, and why, in the last lines of the run; in CI that is a failure.
+
+The markers ``rtsp``, ``prometheus`` and ``browser`` skip a test where the Debian package that it
+needs is missing. Whatever else was skipped is listed too.
+"""
+
+import functools
+import os
+import shutil
+import subprocess
+from collections.abc import Generator
+
+import pytest
+
+from tests.rtsp import SYSTEM_PYTHON
+
+_RTSP_PARTS = """
+import sys, gi
+gi.require_version("Gst", "1.0")
+gi.require_version("GstRtspServer", "1.0")
+from gi.repository import Gst, GstRtspServer
+Gst.init(None)
+parts = {"appsrc": "base", "qtdemux": "good", "rtph264pay": "good", "h264parse": "bad"}
+for part, package in parts.items():
+    if Gst.ElementFactory.find(part) is None:
+        sys.exit("gstreamer1.0-plugins-" + package)
+"""
+
+
+@functools.cache
+def missing_rtsp() -> str:
+    """The Debian packages that the RTSP server lacks here, or an empty string."""
+    try:
+        probe = subprocess.run(
+            [SYSTEM_PYTHON, "-c", _RTSP_PARTS], capture_output=True, text=True, timeout=60
+        )
+    except OSError:
+        return "python3-gi gir1.2-gst-rtsp-server-1.0"
+    if probe.returncode == 0:
+        return ""
+    last = (probe.stderr.strip().splitlines() or [""])[-1]
+    return last if last.startswith("gstreamer1.0-") else "python3-gi gir1.2-gst-rtsp-server-1.0"
+
+
+def missing_prometheus() -> str:
+    """The Debian package that brings prometheus and promtool, or an empty string."""
+    found = shutil.which("promtool") and shutil.which("prometheus")
+    return "" if found else "prometheus"
+
+
+def missing_browser() -> str:
+    """The Debian package that brings Chromium, or an empty string."""
+    return "" if shutil.which("chromium") else "chromium"
+
+
+NEEDS = {"rtsp": missing_rtsp, "prometheus": missing_prometheus, "browser": missing_browser}
+
+_not_tested: dict[str, str] = {}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Forget an earlier run in the same process."""
+    _not_tested.clear()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what cannot run here, before any fixture is made for it."""
+    for item in items:
+        for name, missing in NEEDS.items():
+            if item.get_closest_marker(name) and (packages := missing()):
+                reason = f"needs apt-get install {packages}"
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _note(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if report.skipped and not hasattr(report, "wasxfail"):
+        why = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        _not_tested[report.nodeid] = why.removeprefix("Skipped: ")
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note a skipped test."""
+    _note(report)
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    """Note a module skipped as a whole."""
+    _note(report)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]:
+    """Print the list after everything else; with CI=true make the run fail."""
+    strict = os.environ.get("CI") == "true"
+    if (
+        _not_tested
+        and strict
+        and session.exitstatus
+        in (
+            pytest.ExitCode.OK,
+            pytest.ExitCode.NO_TESTS_COLLECTED,
+        )
+    ):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    yield
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is None or not _not_tested:
+        return
+    # The run's own last line goes out later than this hook when nothing follows it.
+    terminal.ensure_newline()
+    terminal.line(f"Not tested here: {len(_not_tested)} skipped")
+    for test, why in _not_tested.items():
+        terminal.line(f"  {test}: {why}")
+    if strict:
+        terminal.line("With CI=true nothing may be skipped, so this run has failed.", red=True)

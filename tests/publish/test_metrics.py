@@ -1,0 +1,262 @@
+"""What Prometheus reads, told by a full status with awkward values and read back by parsers."""
+
+import shutil
+import subprocess
+from dataclasses import replace
+
+import pytest
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as parse_openmetrics,
+)
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from streamer.flow.channel import ChannelStats
+from streamer.flow.fan import Ledger
+from streamer.flow.meters import Durations, DurationStats
+from streamer.publish.metrics import METRICS, Metrics
+from streamer.status import STATES, CameraStatus, SinkStatus, SourceState, Status
+
+AWKWARD = 'a "quoted"\\back\nslash, {curly}=é☃'
+Key = tuple[str, frozenset[tuple[str, str]]]
+
+
+def durations(*seconds: float) -> DurationStats:
+    meter = Durations()
+    for value in seconds:
+        meter.observe(value)
+    return meter.stats()
+
+
+def channel(name: str, **changes: object) -> ChannelStats:
+    return replace(ChannelStats(name, 1, 4, 3, 20, 12, {"queue_full": 7}), **changes)
+
+
+DOOR = CameraStatus(
+    name="door",
+    source=SourceState("live", 0.0, losses={"stall": 2, "auth": 1}, decode_errors=5),
+    url="rtsp://***@host/door",
+    ledger=Ledger(
+        captured=99,
+        settled={"detected": 60, "tracked": 10, "failed": 3},
+        skipped=5,
+        dropped={("infer", "queue_full"): 15, ("capture", "shutdown"): 4},
+        waiting=1,
+        held=1,
+    ),
+    lane=channel("door", capacity=1),
+    faces_total=2**60,
+    faces_now=2,
+    capture_fps=24.98,
+    detect_fps=1e-9,
+    latency=durations(0.001, 0.0011, 0.04, 4.9, 77.0),
+    latency_p50_s=0.04,
+    latency_p99_s=None,
+    newest_age_s=0.25,
+)
+NEW = CameraStatus(  # nothing came from it yet, and its name is as bad as a name can be
+    name=AWKWARD,
+    source=SourceState("backing_off", 0.0, "dns", "no such host"),
+    url="",
+    ledger=Ledger(0, {}, 0, {}, 0, 0),
+    lane=channel(AWKWARD, depth=0, peak=0, dropped={}),
+    faces_total=0,
+    faces_now=0,
+    capture_fps=0.0,
+    detect_fps=0.0,
+    latency=durations(),
+    latency_p50_s=None,
+    latency_p99_s=None,
+    newest_age_s=None,
+)
+FULL = Status(
+    version="0.1.0+dirty",
+    boot_id="3f9a",
+    model=AWKWARD,
+    provider="CPUExecutionProvider",
+    requested_device="auto",
+    uptime_s=12.5,
+    cameras=(DOOR, NEW),
+    sinks=(
+        SinkStatus("zeromq", channel("zeromq"), 60, True),
+        SinkStatus("door", channel("x"), 0, False),
+    ),
+    stages={"wait": durations(0.002), "infer": durations(0.01, 0.02, 6.0), "publish": durations()},
+)
+EMPTY = replace(FULL, cameras=(), sinks=(), stages={})
+
+
+def scrape(status: Status) -> dict[Key, float]:
+    body, _ = Metrics(lambda: status).exposition()
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in parse_text(body.decode())
+        for sample in family.samples
+    }
+
+
+def value(scraped: dict[Key, float], name: str, **labels: str) -> float:
+    return scraped[name, frozenset(labels.items())]
+
+
+def test_what_is_read_is_what_was_put_in() -> None:
+    scraped = scrape(FULL)
+    door = {"camera": "door"}
+    for name, expected in {
+        "streamer_frames_captured_total": 99,
+        "streamer_frames_detected_total": 60,
+        "streamer_frames_tracked_total": 10,
+        "streamer_frames_failed_total": 3,
+        "streamer_frames_skipped_total": 5,
+        "streamer_frames_in_flight": 2,
+        "streamer_ledger_imbalance_frames": 0,
+        "streamer_faces_detected_total": 2**60,
+        "streamer_faces_visible": 2,
+        "streamer_newest_result_age_seconds": 0.25,
+        "streamer_camera_up": 1,
+        "streamer_decode_errors_total": 5,
+        "streamer_latency_seconds_count": 5,
+    }.items():
+        assert value(scraped, name, **door) == expected, name
+    dropped = "streamer_frames_dropped_total"
+    assert value(scraped, dropped, stage="infer", reason="queue_full", **door) == 15
+    assert value(scraped, dropped, stage="capture", reason="shutdown", **door) == 4
+    assert value(scraped, "streamer_source_losses_total", reason="stall", **door) == 2
+    assert value(scraped, "streamer_camera_fps", stage="capture", **door) == 24.98
+    assert value(scraped, "streamer_camera_fps", stage="detect", **door) == 1e-9
+    assert value(scraped, "streamer_queue_capacity", queue="lane:door") == 1
+    assert value(scraped, "streamer_queue_capacity", queue="sink:door") == 4
+    assert value(scraped, "streamer_queue_depth", queue="sink:zeromq") == 1
+    assert value(scraped, "streamer_queue_peak", queue="sink:zeromq") == 3
+    assert value(scraped, "streamer_sink_written_total", sink="zeromq") == 60
+    assert value(scraped, "streamer_sink_dropped_total", sink="zeromq", reason="queue_full") == 7
+    assert value(scraped, "streamer_sink_up", sink="zeromq") == 1
+    assert value(scraped, "streamer_sink_up", sink="door") == 0
+    assert value(scraped, "streamer_stage_duration_seconds_count", stage="infer") == 3
+    assert value(scraped, "streamer_build_info", version="0.1.0+dirty") == 1
+    provider = {"requested": "auto", "active": "CPUExecutionProvider", "model": AWKWARD}
+    assert value(scraped, "streamer_inference_provider_info", **provider) == 1
+    assert value(scraped, "streamer_uptime_seconds") == 12.5
+    assert value(scraped, "process_resident_memory_bytes") > 0
+
+
+def test_awkward_label_values_survive() -> None:
+    scraped = scrape(FULL)
+    assert value(scraped, "streamer_camera_up", camera=AWKWARD) == 0
+    assert value(scraped, "streamer_queue_depth", queue=f"lane:{AWKWARD}") == 0
+
+
+def test_exactly_one_state_is_1() -> None:
+    scraped = scrape(FULL)
+    for camera, state in (("door", "live"), (AWKWARD, "backing_off")):
+        for each in STATES:
+            told = value(scraped, "streamer_camera_state", camera=camera, state=each)
+            assert told == (each == state)
+
+
+def test_histograms_are_cumulative_and_end_with_all() -> None:
+    scraped = scrape(FULL)
+    buckets = {
+        dict(labels)["le"]: number
+        for (name, labels), number in scraped.items()
+        if name == "streamer_latency_seconds_bucket" and ("camera", "door") in labels
+    }
+    assert len(buckets) == len(DOOR.latency.counts)
+    assert (buckets["0.001"], buckets["0.002"], buckets["0.05"]) == (1, 2, 3)
+    assert (buckets["2.0"], buckets["5.0"], buckets["+Inf"]) == (3, 4, 5)
+    assert value(scraped, "streamer_latency_seconds_sum", camera="door") == DOOR.latency.sum_s
+
+
+def test_the_ledger_closes_in_what_is_told() -> None:
+    scraped = scrape(FULL)
+
+    def total(name: str) -> float:
+        return sum(
+            v for (n, labels), v in scraped.items() if n == name and ("camera", "door") in labels
+        )
+
+    parts = ("detected_total", "tracked_total", "failed_total", "skipped_total", "dropped_total")
+    found = sum(total(f"streamer_frames_{part}") for part in (*parts, "in_flight"))
+    assert total("streamer_frames_captured_total") == found
+
+
+def test_no_data_is_no_series_rather_than_a_zero() -> None:
+    scraped = scrape(FULL)
+    name = "streamer_newest_result_age_seconds"
+    assert (name, frozenset({("camera", AWKWARD)})) not in scraped
+
+
+def test_a_camera_that_was_removed_is_gone_from_the_next_scrape() -> None:
+    status = FULL
+    metrics = Metrics(lambda: status)
+    assert b'camera="door"' in metrics.exposition()[0]
+    status = replace(FULL, cameras=(NEW,))
+    assert b'camera="door"' not in metrics.exposition()[0]
+
+
+def test_the_table_and_what_is_told_agree() -> None:
+    body, _ = Metrics(lambda: FULL).exposition()
+    told = {f.name: f for f in parse_text(body.decode()) if f.name.startswith("streamer_")}
+    assert list(told) == [metric.name.removesuffix("_total") for metric in METRICS]
+    for metric in METRICS:
+        family = told[metric.name.removesuffix("_total")]
+        assert (family.type, family.documentation) == (metric.type, metric.meaning)
+        for sample in family.samples:
+            assert set(sample.labels) - {"le"} == set(metric.labels)
+
+
+def test_the_status_is_read_once_for_each_scrape_and_not_before() -> None:
+    reads = []
+
+    def read() -> Status:
+        reads.append(1)
+        return FULL
+
+    metrics = Metrics(read)
+    assert len(reads) == 0
+    metrics.exposition()
+    metrics.exposition()
+    assert len(reads) == 2
+
+
+def test_no_created_series() -> None:
+    for accept in ("", "application/openmetrics-text"):
+        assert b"_created" not in Metrics(lambda: FULL).exposition(accept)[0]
+
+
+ACCEPTED = (
+    "application/openmetrics-text;version=1.0.0;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+)
+
+
+def test_openmetrics_is_given_to_who_asks_and_says_the_same() -> None:
+    metrics = Metrics(lambda: FULL)
+    body, kind = metrics.exposition(ACCEPTED)
+    assert kind == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    plain, plain_kind = metrics.exposition("text/html,*/*")
+    assert plain_kind == "text/plain; version=0.0.4; charset=utf-8"
+
+    def ours(families: object) -> set[tuple[str, frozenset[tuple[str, str]], float]]:
+        return {
+            (sample.name, frozenset(sample.labels.items()), sample.value)
+            for family in families  # type: ignore[attr-defined]
+            for sample in family.samples
+            if sample.name.startswith("streamer_")
+        }
+
+    assert ours(parse_openmetrics(body.decode())) == ours(parse_text(plain.decode()))
+
+
+def test_an_empty_program_is_told_too() -> None:
+    assert value(scrape(EMPTY), "streamer_uptime_seconds") == 12.5
+
+
+@pytest.mark.prometheus
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+@pytest.mark.parametrize("status", [FULL, EMPTY], ids=["full", "empty"])
+def test_prometheus_finds_nothing_to_complain_of(status: Status) -> None:
+    body, _ = Metrics(lambda: status).exposition()
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"], input=body, capture_output=True, timeout=60
+    )
+    assert (checked.stdout + checked.stderr).decode() == ""
+    assert checked.returncode == 0

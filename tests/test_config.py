@@ -1,0 +1,200 @@
+"""Configuration: what is accepted, and that every fault is told with its path and no secret."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamer.config import Config, config_schema, load_config, parse_config
+from streamer.errors import ConfigError
+
+SECRET = "hunter2-canary"
+DOOR = {"source": f"rtsp://user:{SECRET}@cam.example/stream"}
+
+
+def problems_of(values: dict[str, Any], environ: dict[str, str] | None = None) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(values, environ or {})
+    assert SECRET not in str(caught.value)
+    return list(caught.value.problems)
+
+
+def test_only_cameras_are_required_and_defaults_are_the_documented_ones() -> None:
+    config = parse_config({"cameras": {"door": DOOR}}, {})
+    assert config.model.name == "retinaface_mnet025"
+    assert (config.model.input_size, config.model.confidence, config.model.nms) == (640, 0.6, 0.4)
+    assert config.model.max_faces == 200
+    assert config.device == "auto"
+    assert config.publish.zeromq is not None
+    assert config.publish.zeromq.bind == "tcp://127.0.0.1:5555"
+    assert config.http is not None
+    assert config.http.bind == "127.0.0.1:8080"
+    assert (config.cameras["door"].every, config.cameras["door"].max_fps) == (1, None)
+
+
+def test_the_whole_shape_is_accepted(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        """
+cameras:
+  door: {source: "rtsp://cam.example/x", every: 1, max_fps: null, input_size: null}
+model: {name: retinaface_mnet025, input_size: 640, confidence: 0.6, nms: 0.4, max_faces: 200}
+device: auto
+publish: {zeromq: {bind: "tcp://127.0.0.1:5555"}}
+http: {bind: "127.0.0.1:8080"}
+"""
+    )
+    assert load_config(file, {}) == parse_config(
+        {"cameras": {"door": {"source": "rtsp://cam.example/x"}}}, {}
+    )
+
+
+def test_every_fault_is_listed_with_its_path() -> None:
+    found = problems_of(
+        {
+            "cameras": {
+                "door": {**DOOR, "evry": 2},
+                "Yard!": DOOR,
+                "gate": {"source": "rtps://x/y", "every": 0},
+            },
+            "model": {"input_size": 650, "confidence": 2},
+            "device": "gpu",
+            "http": {"bind": "8080"},
+            "colour": "red",
+        }
+    )
+    text = "\n".join(found)
+    for path in (
+        "cameras.door.evry: unknown key; did you mean every?",
+        "cameras.Yard!: a camera's name",
+        "cameras.gate.source: ",
+        "cameras.gate.every: ",
+        "model.input_size: must be a multiple of 32; 640 and 672",
+        "model.confidence: ",
+        "device: must be auto, cpu, cuda",
+        'http.bind: must be "host:port"',
+        "colour: unknown key",
+    ):
+        assert path in text, (path, text)
+    assert len(found) == 9
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"cameras": {}}, {"cameras": None}, {"cameras": []}, {"cameras": {"a": None}}]
+)
+def test_no_camera_is_one_clear_sentence(values: dict[str, Any]) -> None:
+    assert all(p.startswith("cameras") for p in problems_of(values))
+
+
+def test_the_environment_wins_over_the_file() -> None:
+    config = parse_config(
+        {"cameras": {"door": DOOR}, "model": {"confidence": 0.5, "input_size": 320}},
+        {
+            "STREAMER__MODEL__CONFIDENCE": "0.7",
+            "STREAMER__DEVICE": "cpu",
+            "STREAMER__CAMERAS__YARD__SOURCE": "webcam:0",
+            "STREAMER__CAMERAS__DOOR__EVERY": "4",
+        },
+    )
+    assert (config.model.confidence, config.model.input_size) == (0.7, 320)
+    assert config.device == "cpu"
+    assert config.cameras["yard"].source == "webcam:0"
+    assert config.cameras["door"].every == 4
+
+
+def test_an_unknown_variable_is_refused_by_its_name() -> None:
+    found = problems_of({"cameras": {"door": DOOR}}, {"STREAMER__MODLE__NAME": SECRET})
+    assert any(p.startswith("STREAMER__MODLE__NAME: unknown setting") for p in found)
+
+
+def test_variables_inside_values() -> None:
+    config = parse_config(
+        {"cameras": {"door": {"source": "rtsp://u:${PW}@${HOST:-cam.example}/x"}}}, {"PW": SECRET}
+    )
+    assert config.cameras["door"].source == f"rtsp://u:{SECRET}@cam.example/x"
+    assert config.cameras["door"].url.reveal().count(SECRET) == 1
+    found = problems_of({"cameras": {"door": {"source": "rtsp://u:${PW}@h/x"}}})
+    assert found[0].startswith("cameras.door.source: the environment variable PW is not set")
+
+
+def test_no_way_of_printing_shows_the_password() -> None:
+    config = parse_config({"cameras": {"door": DOOR}}, {})
+    assert SECRET not in config.model_dump_json()
+    assert SECRET not in str(config.cameras["door"].url)
+
+
+HOSTILE = {
+    "a tag": "cameras: !!python/object/apply:os.system ['true']",
+    "a tab": "cameras:\n\tdoor: 1",
+    "a key twice": "cameras: {}\ncameras: {}",
+    "not a mapping": "- 1\n- 2",
+    "nothing": "",
+    "a bare word": "hello",
+    "unclosed": "cameras: {door: {source: 'rtsp://u:hunter2-canary@h/x'",
+    "two documents": "cameras: {}\n---\ncameras: {}",
+    "deep": "cameras: " + "[" * 3000,
+    "an alias bomb": "\n".join(
+        ["a0: &a0 [x,x,x,x,x,x,x,x,x]"]
+        + [f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 9)]
+    ),
+    "numbers as keys": "cameras: {1: {source: 'webcam:0'}}\n2: 3",
+    "a date": "cameras: {door: {source: 2026-01-01}}",
+    "control characters": 'cameras: {door: {source: "rtsp://h/\\x01"}}',
+    "over a mebibyte": "# " + "x" * (1 << 20),
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+def test_hostile_files_give_a_sentence(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(file, {})
+    assert caught.value.problems
+    assert SECRET not in str(caught.value)
+    assert all("\n" not in problem for problem in caught.value.problems)
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.yaml", tmp_path):
+        with pytest.raises(ConfigError, match="cannot be read"):
+            load_config(path, {})
+    binary = tmp_path / "b.yaml"
+    binary.write_bytes(b"\xff\xfe\x00cameras")
+    with pytest.raises(ConfigError, match="UTF-8"):
+        load_config(binary, {})
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3)
+    ),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*Config.model_fields, "other"]), _JSON, max_size=4))
+def test_any_values_give_a_config_or_problems(values: dict[str, Any]) -> None:
+    try:
+        parse_config(values, {})
+    except ConfigError as error:
+        assert error.problems
+
+
+def test_the_schema_is_json_and_names_every_section() -> None:
+    schema = json.loads(json.dumps(config_schema()))
+    assert set(schema["properties"]) == set(Config.model_fields)
+    assert schema["required"] == ["cameras"]
+
+
+@pytest.mark.parametrize("name", ["demo", "rtsp", "webcam", "gpu"])
+def test_the_shipped_configurations_are_good(name: str) -> None:
+    path = Path(__file__).parent.parent / "configs" / f"{name}.yaml"
+    passwords = dict.fromkeys(("DOOR_PASSWORD", "YARD_PASSWORD", "CAMERA_PASSWORD"), "x")
+    assert load_config(path, passwords).cameras
