@@ -33,7 +33,7 @@ check: install-dev ## ruff and mypy only
 	@$(BIN)/mypy
 
 bench: install-dev $(MODEL) ## measure this machine: one table (ARGS=... goes to it)
-	@$(BIN)/python -m benchmarks $(ARGS)
+	@$(BIN)/python benchmarks/bench.py $(ARGS)
 
 install: ## only install, into .venv
 	@scripts/install.sh "$(EXTRA)" "$(PYTHON)"

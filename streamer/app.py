@@ -12,12 +12,13 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 from streamer import __version__
 from streamer.capture.once import Once
 from streamer.capture.reconnect import Reconnecting
 from streamer.capture.schemes import make_source
-from streamer.config import Config
+from streamer.config import Config, Model
 from streamer.errors import SourceLost
 from streamer.flow.channel import Channel
 from streamer.flow.fan import FanIn, FanOut, Lane
@@ -27,12 +28,14 @@ from streamer.inference.detector import RetinaFace
 from streamer.inference.pacing import Pacer
 from streamer.inference.registry import load_model
 from streamer.inference.session import Session, open_session
+from streamer.log import get_logger
 from streamer.protocols import Detector, Sink
 from streamer.publish.metrics import Metrics
 from streamer.publish.zeromq import ZeroMqSink
 from streamer.stages import CameraMeters, StageMeters, capture, infer, publish
 from streamer.status import CameraStatus, SinkStatus, Status
 from streamer.types import Frame, Outcome, SourceUrl
+from streamer.vision.picture import use_one_thread
 from streamer.vision.tracking import IouTracker
 from streamer.web.live import LiveView
 from streamer.web.server import HttpServer
@@ -49,12 +52,33 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def open_model(
+class Engine(NamedTuple):
+    """An open session, the model it runs, and how to run it."""
+
+    session: Session
+    model: str
+    workers: int
+    max_batch: int
+
+    def detector(self, config: Model, input_size: int) -> Detector:
+        """A detector on this session, warmed up for 16:9 pictures."""
+        detector = RetinaFace(
+            self.session,
+            input_size=input_size,
+            confidence=config.confidence,
+            nms=config.nms,
+            max_faces=config.max_faces,
+        )
+        for batch in range(1, self.max_batch + 1):
+            detector.warm_up(1280, 720, batch)
+        return detector
+
+
+def open_engine(
     config: Config, *, base_folder: Path, environ: Mapping[str, str], cameras: int
-) -> tuple[Session, int, int]:
+) -> Engine:
     """Load the model and open one session for all cameras.
 
-    Returns the session, how many workers to run on it, and how many pictures each takes at most.
     On a CPU one camera gets all cores for each picture (least latency), several get a worker for
     each core on one shared session (most pictures a second: measured 65 to 70 against 47 on two
     cores); a GPU gets one worker with batches.
@@ -70,9 +94,14 @@ def open_model(
     session = open_session(
         model.content, device=config.device, threads=threads, spin=threads > 1 and workers == 1
     )
+    if session.warning is not None:
+        get_logger("infer").warning("device_fallback", detail=session.warning)
+    use_one_thread()
     if session.provider == "cpu":
-        return session, workers, config.inference.max_batch or 1
-    return session, config.inference.workers or 1, config.inference.max_batch or 16
+        return Engine(session, model.name, workers, config.inference.max_batch or 1)
+    return Engine(
+        session, model.name, config.inference.workers or 1, config.inference.max_batch or 16
+    )
 
 
 class CameraLine:
@@ -137,7 +166,6 @@ class App:
         self._clock = clock
         self._started_at = clock()
         self._stopping = threading.Event()
-        self._model = config.model.name
         self._requested = config.device
         self.boot_id = uuid.uuid4().hex
         self._times = StageMeters(Durations(), Durations(), Durations())
@@ -146,11 +174,13 @@ class App:
         self._cameras = [
             self._camera_line(name, config, base_folder) for name in sorted(config.cameras)
         ]
-        session, self._workers, self._max_batch = open_model(
+        self._engine = open_engine(
             config, base_folder=base_folder, environ=environ, cameras=len(self._cameras)
         )
-        self._provider = session.provider
-        self._detectors = self._detectors_for(config, session)
+        # One detector for each input size in use, all on one session.
+        sizes = {n: c.input_size or config.model.input_size for n, c in config.cameras.items()}
+        by_size = {size: self._engine.detector(config.model, size) for size in {*sizes.values()}}
+        self._detectors = {name: by_size[size] for name, size in sizes.items()}
         self._outlet: FanOut[Outcome] = FanOut()
         self._sinks: list[tuple[str, Channel[Outcome], Sink, bool]] = []
         self.http: HttpServer | None = None
@@ -160,7 +190,7 @@ class App:
                 self.zeromq = ZeroMqSink(
                     config.publish.zeromq.bind,
                     boot_id=self.boot_id,
-                    model=config.model.name,
+                    model=self._engine.model,
                     clock=clock,
                 )
                 undo.callback(self.zeromq.close)
@@ -200,22 +230,6 @@ class App:
             self._clock,
         )
 
-    @staticmethod
-    def _detectors_for(config: Config, session: Session) -> dict[str, Detector]:
-        """One detector for each input size in use, all on one session; by camera."""
-        sizes = {n: c.input_size or config.model.input_size for n, c in config.cameras.items()}
-        by_size = {
-            size: RetinaFace(
-                session,
-                input_size=size,
-                confidence=config.model.confidence,
-                nms=config.model.nms,
-                max_faces=config.model.max_faces,
-            )
-            for size in set(sizes.values())
-        }
-        return {name: by_size[size] for name, size in sizes.items()}
-
     def _add_sink(
         self, name: str, sink: Sink, *, capacity: int, pictures: bool = False, vital: bool = True
     ) -> None:
@@ -249,7 +263,7 @@ class App:
                     self._outlet,
                     meters,
                     self._times,
-                    max_batch=self._max_batch,
+                    max_batch=self._engine.max_batch,
                     clock=self._clock,
                 )
 
@@ -272,7 +286,7 @@ class App:
 
         return [
             *(capture_stage(line) for line in self._cameras),
-            *(infer_stage(number) for number in range(self._workers)),
+            *(infer_stage(number) for number in range(self._engine.workers)),
             *(publish_stage(*sink) for sink in self._sinks),
         ]
 
@@ -310,8 +324,8 @@ class App:
         return Status(
             version=__version__,
             boot_id=self.boot_id,
-            model=self._model,
-            provider=self._provider,
+            model=self._engine.model,
+            provider=self._engine.session.provider,
             requested_device=self._requested,
             uptime_s=now - self._started_at,
             cameras=[line.status(now) for line in self._cameras],

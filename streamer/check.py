@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from streamer.app import open_model
+from streamer.app import open_engine
 from streamer.capture.schemes import make_source
 from streamer.config import Camera, Config
 from streamer.errors import SourceLost, StreamerError
@@ -23,10 +23,10 @@ def check_all(config: Config, *, base_folder: Path, environ: Mapping[str, str]) 
     console = Console(highlight=False, soft_wrap=True)
     good = True
     try:
-        session, _, _ = open_model(
+        engine = open_engine(
             config, base_folder=base_folder, environ=environ, cameras=len(config.cameras)
         )
-        console.print(f"good  model {config.model.name} on {session.provider}")
+        console.print(f"good  model {engine.model} on {engine.session.provider}")
     except StreamerError as error:
         console.print(f"bad   model: {error}", markup=False)
         good = False

@@ -45,7 +45,7 @@ def live_table(status: Status) -> Table:
         ("faces", "right"), ("p50 ms", "right"), ("p99 ms", "right"), ("skipped", "right"),
         ("dropped", "right"),
     ):  # fmt: skip
-        table.add_column(name, justify="right" if align == "right" else "left")
+        table.add_column(name, justify="right" if align == "right" else "left", no_wrap=True)
     for camera in status.cameras:
         dropped = sum(camera.ledger.dropped.values())
         table.add_row(
@@ -65,7 +65,7 @@ def live_table(status: Status) -> Table:
 def ledger_table(status: Status) -> Table:
     """Where every frame of every camera went."""
     table = Table(title="Ledger: every frame accounted for", box=box.SIMPLE_HEAD)
-    table.add_column("camera")
+    table.add_column("camera", no_wrap=True)
     for name in ("captured", "detected", "tracked", "skipped", "dropped", "in flight", "closes"):
         table.add_column(name, justify="right")
     table.add_column("drops by stage and reason")
@@ -95,7 +95,7 @@ def ledger_table(status: Status) -> Table:
 
 def print_ledger(status: Status) -> None:
     """Print the ledger to standard output, as a table that fits where it goes."""
-    console = Console() if sys.stdout.isatty() else Console(width=120)
+    console = Console() if sys.stdout.isatty() else Console(width=160)
     console.print(ledger_table(status))
 
 

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from streamer.app import open_model
+from streamer.app import open_engine
 from streamer.capture.schemes import make_source
 from streamer.config import Config
 from streamer.errors import ConfigError, SourceLost
@@ -23,7 +23,6 @@ from streamer.flow.channel import Channel
 from streamer.flow.fan import FanIn, FanOut
 from streamer.flow.meters import Durations, Rate
 from streamer.flow.stage import Stage, StageGroup
-from streamer.inference.detector import RetinaFace
 from streamer.protocols import Detector, Sink, Tracker
 from streamer.publish.annotated import AnnotatedSink
 from streamer.publish.jsonlines import JsonLinesSink
@@ -79,14 +78,8 @@ def detect_files(
                if not file.is_file()]  # fmt: skip
     if missing:
         raise ConfigError(missing)
-    session, _, _ = open_model(config, base_folder=Path.cwd(), environ=environ, cameras=1)
-    detector = RetinaFace(
-        session,
-        input_size=config.model.input_size,
-        confidence=config.model.confidence,
-        nms=config.model.nms,
-        max_faces=config.model.max_faces,
-    )
+    engine = open_engine(config, base_folder=Path.cwd(), environ=environ, cameras=1)
+    detector = engine.detector(config.model, config.model.input_size)
     source = FileList(files)
     with ExitStack() as closing:
         stream: BinaryIO = sys.stdout.buffer
@@ -98,7 +91,7 @@ def detect_files(
                     [f"{output}: cannot be written ({error.strerror}); choose another --output"]
                 ) from None
         sinks: dict[str, Sink] = {
-            "output": JsonLinesSink(stream, boot_id=uuid.uuid4().hex, model=config.model.name)
+            "output": JsonLinesSink(stream, boot_id=uuid.uuid4().hex, model=engine.model)
         }
         if annotated is not None:
             sinks["annotated"] = AnnotatedSink(annotated, folder=len(files) > 1)

@@ -29,6 +29,14 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
+from streamer.capture.ffmpeg import (
+    LIVE_CODECS,
+    PROTOCOLS,
+    VERIFIED,
+    Tls,
+    file_options,
+    live_options,
+)
 from streamer.capture.resolve import Resolver
 from streamer.capture.urls import canonical_url, endpoint_of, file_path, scheme_of
 from streamer.errors import LossReason, SourceLost
@@ -38,18 +46,7 @@ RESOLVE_TIMEOUT_S: Final = 3.0
 FIRST_FRAME_S: Final = 10.0
 """A live stream that gave no picture for this long after dialling is lost."""
 
-LIVE_CODECS: Final = frozenset({"h264", "hevc", "mjpeg", "vp8", "vp9", "av1"})
-"""What a camera may send. FFmpeg has hundreds of decoders, most of them seldom looked at."""
-
-_DECODERS: Final = "h264,hevc,mjpeg,vp8,libvpx,vp9,libvpx-vp9,av1,libdav1d"
-_HTTP_FORMATS: Final = "mpjpeg,mjpeg,jpeg_pipe,mpegts,hls,flv,mov,matroska,webm,h264,hevc,ivf"
 _UNSPECIFIED: Final = 2  # AVCOL_SPC_UNSPECIFIED
-_PROTOCOLS: Final = {
-    "rtsp": "rtsp,rtp,udp,tcp",
-    "rtsps": "rtsps,rtsp,rtp,tls,tcp",
-    "http": "http,https,tls,tcp,crypto",
-    "https": "http,https,tls,tcp,crypto",
-}
 
 
 class ColourConverter:
@@ -157,6 +154,7 @@ class PyAvSource:
         open_timeout_s: float = 4.0,
         read_timeout_s: float = 5.0,
         max_pixels: int = 4096 * 2160,
+        tls: Tls = VERIFIED,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -167,13 +165,12 @@ class PyAvSource:
         ``live`` do not go together or the URL is bad.
         """
         scheme = scheme_of(url.reveal())
-        if live != (scheme in _PROTOCOLS) or (not live and scheme != "file"):
+        if live != (scheme in PROTOCOLS) or (not live and scheme != "file"):
             raise ValueError("live sources are rtsp, rtsps, http or https; others are files")
         self.live = live
         self.decode_errors = 0
         self.camera = camera
         self._scheme = scheme
-        self._transport = transport
         self._open_timeout_s = open_timeout_s
         self._read_timeout_s = read_timeout_s
         self._max_pixels = max_pixels
@@ -185,11 +182,19 @@ class PyAvSource:
             endpoint = endpoint_of(url.reveal())
             self._name = str(endpoint)
             self._resolver = Resolver(endpoint.host, endpoint.port)
+            self._options = live_options(
+                scheme,
+                transport=transport,
+                socket_timeout_s=max(open_timeout_s, read_timeout_s),
+                max_pixels=max_pixels,
+                tls=tls,
+            )
         else:
             path = file_path(url.reveal(), Path())
             self._target = f"file:{path}"  # the prefix keeps FFmpeg from reading it as a URL
             self._path = path
             self._name = path.name
+            self._options = file_options(max_pixels)
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
         """One life: open, yield every picture (epoch 0, index from 0), close.
@@ -221,31 +226,17 @@ class PyAvSource:
                 self._target,
                 format="rtsp" if self._scheme in ("rtsp", "rtsps") else None,
                 timeout=(self._open_timeout_s, self._read_timeout_s) if self.live else None,
-                options=self._options(),
+                options=self._options,
             )
         except FFmpegError as error:
             reason, words = _why(error)
+            if reason == "unreachable" and self._scheme in ("rtsps", "https"):
+                words = "cannot be reached or its certificate is not trusted; check both"
             # A timeout shows as one of several errors; the clock alone knows.
             if self.live and self._clock() - asked_at >= self._open_timeout_s - 0.05:
                 reason = "open_timeout"
                 words = f"did not answer within {self._open_timeout_s:g} s; check that it is up"
         raise self._lost(reason, words)  # outside the except: no link to the error and its URL
-
-    def _options(self) -> dict[str, str]:
-        """Options of FFmpeg. It ignores misspelt ones in silence: the tests see each one act."""
-        options = {"max_pixels": str(self._max_pixels)}
-        if not self.live:
-            return options | {"protocol_whitelist": "file"}
-        options |= {"protocol_whitelist": _PROTOCOLS[self._scheme], "codec_whitelist": _DECODERS}
-        if self._scheme in ("http", "https"):
-            return options | {"format_whitelist": _HTTP_FORMATS}
-        return options | {
-            "rtsp_transport": self._transport,
-            "allowed_media_types": "video",
-            "analyzeduration": "100000",  # microseconds; the default costs a second at opening
-            # Of the socket, microseconds: it also bounds the farewell at closing.
-            "timeout": str(round(1e6 * max(self._open_timeout_s, self._read_timeout_s))),
-        }
 
     def _stream(self, container: InputContainer) -> VideoStream:
         """The first video stream, set to decode here and now. Raises SourceLost."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, Literal
 
+from streamer.capture.ffmpeg import VERIFIED, Tls
 from streamer.capture.urls import (
     NETWORK_PORTS,
     check_url,
@@ -19,7 +20,7 @@ from streamer.protocols import Source
 from streamer.resources import resource
 from streamer.types import SourceUrl
 
-__all__ = ["check_url", "make_source"]
+__all__ = ["Tls", "check_url", "make_source"]
 
 PICTURE_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 """Files read as one still picture; all others are read as video."""
@@ -31,10 +32,12 @@ def make_source(
     camera: str,
     transport: Literal["tcp", "udp"] = "tcp",
     base_folder: Path,
+    tls: Tls = VERIFIED,
 ) -> Source:
     """The source for ``url``, not yet opened; one life of it, so wrap it where it is live.
 
-    Relative file paths are relative to ``base_folder``, the folder of the configuration file.
+    Relative file paths are relative to ``base_folder``, the folder of the configuration file;
+    ``tls`` says whose certificates an rtsps or https camera may show.
     Raises :class:`streamer.errors.ConfigError` on a URL that :func:`check_url` objects to.
     """
     text = url.reveal()
@@ -46,7 +49,7 @@ def make_source(
     if scheme in NETWORK_PORTS:
         from streamer.capture.pyav import PyAvSource
 
-        return PyAvSource(url, camera=camera, live=True, transport=transport)
+        return PyAvSource(url, camera=camera, live=True, transport=transport, tls=tls)
     if scheme == "webcam":
         from streamer.capture.opencv import WebcamSource
 

@@ -77,3 +77,8 @@ def encode_still(image: Image, suffix: str) -> bytes:
     if not done:
         raise ValueError(f"a picture of shape {image.shape} cannot be written as {suffix}")
     return data.tobytes()
+
+
+def use_one_thread() -> None:
+    """Keep OpenCV to the calling thread: the stages are the threads, and its own fight them."""
+    cv2.setNumThreads(1)

@@ -9,6 +9,7 @@ from a page of this server (browsers let any page open one, and say in ``Origin`
 from __future__ import annotations
 
 import logging
+import re
 import socket
 from collections.abc import Collection, MutableMapping
 from ipaddress import ip_address
@@ -33,6 +34,9 @@ _HEADERS: Final = (
     (b"cross-origin-opener-policy", b"same-origin"),
 )
 
+_HOST: Final = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::\d{1,5})?")
+"""What a Host header may look like (RFC 9110, 7.2), less what no name of ours needs."""
+
 
 class AllowedHosts:
     """The names this server answers for.
@@ -53,10 +57,10 @@ class AllowedHosts:
 
     def allows(self, host: str) -> bool:
         """True when ``host``, the text of a Host header, names this server. Ports may differ."""
-        try:
-            name = (urlsplit(f"//{host}").hostname or "").removesuffix(".")
-        except ValueError:
+        parts = _HOST.fullmatch(host.lower())
+        if parts is None:
             return False
+        name = (parts["address"] or parts["name"]).removesuffix(".")
         if name in self._names:
             return True
         try:

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 import os
+import re
 import socket
 import threading
 from collections.abc import Callable, Collection
@@ -28,6 +29,9 @@ _CLOSE_LIMIT_S: Final = 3.0
 _POLITE_S: Final = 1.0
 _MAX_HEADERS: Final = 16 * 1024
 _MAX_MESSAGE: Final = 1024
+_BIND: Final = re.compile(
+    r"(?:\[(?P<address>[^][]+)\]|(?P<name>[^][:/@\s]+)):(?P<port>[0-9]{1,5})", re.ASCII
+)
 
 
 class HttpServer:
@@ -170,13 +174,13 @@ class _Server(uvicorn.Server):
 
 def _listen(bind: str) -> tuple[socket.socket, str]:
     """A listening socket and the host as it was written; raises ``BindError``."""
-    host, colon, port = bind.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
-    if not (colon and host and port.isascii() and port.isdigit() and int(port) <= 65535):
+    parts = _BIND.fullmatch(bind)
+    if parts is None or int(parts["port"]) > 65535:
         raise BindError(f"{bind!r} is no address to listen on; write one like 127.0.0.1:8080")
+    host = parts["address"] or parts["name"]
     try:
         family, _, _, _, address = socket.getaddrinfo(
-            host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            host, int(parts["port"]), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except (OSError, UnicodeError):
         raise BindError(

@@ -75,6 +75,8 @@ def test_a_frozen_camera_is_lost_after_the_read_timeout(units: list[bytes], then
     assert len(frames) >= 19
     quiet_s = ended_at - frames[-1].captured_at
     assert 1.4 <= quiet_s < 2.9, "once the read timeout, not twice"
+    gap_s = frames[-1].captured_at - frames[-2].captured_at
+    assert gap_s < 1.0, "the picture FFmpeg had kept back is old: it must not come as a new one"
 
 
 def test_a_camera_that_never_answers(units: list[bytes]) -> None:
@@ -137,6 +139,31 @@ def test_pictures_over_the_limit_are_refused(units: list[bytes]) -> None:
     with ScriptedRtsp(Script(units)) as server:
         frames, lost = one_life(camera(server.port, max_pixels=320 * 240 - 1))
     assert (lost.reason, frames) == ("too_large", [])
+
+
+def test_pictures_that_grow_over_the_limit_are_never_decoded(units: list[bytes]) -> None:
+    larger = list(access_units(10, width=640, height=480))
+    with ScriptedRtsp(Script([*units[:10], *larger])) as server:
+        source = camera(server.port, max_pixels=320 * 240)
+        sizes = set()
+        for frame in source.frames(threading.Event()):
+            sizes.add((frame.picture.width, frame.picture.height))
+            if frame.index == 15:  # small ones again, after ten that were too large
+                break
+    assert sizes == {(320, 240)}
+    assert source.decode_errors >= 9
+
+
+def test_pictures_may_change_their_size(units: list[bytes]) -> None:
+    larger = list(access_units(10, width=640, height=480))
+    seen = []
+    with ScriptedRtsp(Script([*units[:10], *larger])) as server:
+        for frame in camera(server.port).frames(threading.Event()):
+            image = frame.picture.bgr(320, 240)
+            seen.append((frame.picture.width, bar_of(image)))
+            if frame.index == 19:
+                break
+    assert seen == [(320, n) for n in range(10)] + [(640, n) for n in range(10)]
 
 
 def test_stop_before_and_during_opening(units: list[bytes]) -> None:

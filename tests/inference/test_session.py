@@ -224,12 +224,14 @@ def test_auto_on_a_build_without_cuda_warns_only_where_there_is_a_gpu(
 class FakeBuild(ModuleType):
     """An onnxruntime with CUDA: ``lands_on`` is where nodes end up."""
 
-    def __init__(self, *, cuda_loads: bool = True, cpu_nodes: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, *, cuda_loads: bool = True, cpu_nodes: tuple[str, ...] = (), error: str = ""
+    ) -> None:
         super().__init__("onnxruntime")
         real = onnxruntime
         self.capi, self.GraphOptimizationLevel = real.capi, real.GraphOptimizationLevel
         self.ExecutionMode, self.SessionOptions = real.ExecutionMode, real.SessionOptions
-        self.cuda_loads, self.cpu_nodes = cuda_loads, cpu_nodes
+        self.cuda_loads, self.cpu_nodes, self.error = cuda_loads, cpu_nodes, error
         self.opened: list[dict[str, object]] = []
         self.severities: list[int] = []
         self.set_default_logger_severity = self.severities.append
@@ -251,6 +253,8 @@ class FakeBuild(ModuleType):
         except RuntimeError:
             strict = False
         self.opened.append({"cuda": cuda, "strict": strict, "providers": providers})
+        if cuda and self.error:
+            raise onnxruntime.capi.onnxruntime_pybind11_state.RuntimeException(self.error)
         if cuda and strict and (not self.cuda_loads or self.cpu_nodes):
             raise onnxruntime.capi.onnxruntime_pybind11_state.Fail(
                 "[ONNXRuntimeError] : 1 : FAIL : This session contains graph nodes that are "
@@ -292,7 +296,19 @@ def test_cuda_that_works_is_used_strictly(build, device) -> None:
     [only] = fake.opened
     assert only["strict"]
     assert only["providers"][0][1]["device_id"] == ("2" if device == "cuda:2" else "0")
-    assert fake.severities[-1] == 3  # its errors are heard again
+    assert fake.severities == [3, 4, 3]  # silent for the attempt, then its errors are heard
+
+
+def test_a_gpu_that_does_not_exist_is_an_error_at_once(build) -> None:
+    fake = build(
+        error="[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : CUDA failure 101: invalid\ndevice"
+    )
+    with pytest.raises(
+        DeviceError, match=r"device 7 cannot be used \(CUDA failure 101: invalid dev"
+    ):
+        open_session(b"model", device="cuda:7", threads=1, spin=False)
+    assert len(fake.opened) == 1
+    assert fake.severities[-1] == 3
 
 
 def test_sizes_computed_on_the_cpu_do_not_refuse_a_gpu_that_does_the_work(build) -> None:

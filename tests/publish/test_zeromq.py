@@ -220,8 +220,9 @@ def test_closing_is_bounded_with_a_stopped_subscriber_and_frees_the_port(
 ) -> None:
     subscriber = subscribe("faces/door/")
     subscriber.process.send_signal(signal.SIGSTOP)
-    for _ in range(5_000):
-        sink.write(outcome("door"))
+    crowd = outcome("door", faces=100)
+    for _ in range(1_000):  # 20 MB, more than the kernel takes off our hands
+        sink.write(crowd)
     began_at = time.monotonic()
     sink.close()
     assert time.monotonic() - began_at < 3.0  # half a second of linger, on a busy machine

@@ -63,6 +63,14 @@ def test_there_and_back_again(w, h, size, fractions) -> None:
     np.testing.assert_allclose(points, landmarks, atol=2e-3, rtol=1e-6)
 
 
+@given(sides, sides, input_sizes)
+def test_the_far_corner_of_the_content_is_the_far_corner_of_the_picture(w, h, size) -> None:
+    box = Letterbox.fit(w, h, size)
+    corner = np.full((1, 5, 2), [box.content_width, box.content_height], np.float32)
+    _, points = box.to_original(np.zeros((1, 4), np.float32), corner)
+    np.testing.assert_allclose(points[0, 0], [w, h], rtol=1e-6)
+
+
 def test_boxes_end_at_the_edge_and_landmarks_do_not() -> None:
     box = Letterbox.fit(1280, 720, 640)
     boxes, points = box.to_original(

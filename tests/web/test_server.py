@@ -554,7 +554,8 @@ def test_the_page_that_asks_while_it_ends_is_not_kept_waiting(live, machine):
     "bind",
     ["", "8080", ":8080", "localhost", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:70000",
      "127.0.0.1:-1", "http://127.0.0.1:80x", "no.such.host.invalid:80", "127.0.0.1:²",
-     "192.0.2.1:8080", "a" * 80 + ":80", "[::1:80"],
+     "192.0.2.1:8080", "a" * 80 + ":80", "[::1:80", "::1:80",
+     "user@localhost:80", "[]:80", "127.0.0.1:80\n"],
 )  # fmt: skip
 def test_a_bad_address_is_one_sentence(live, machine, bind):
     with pytest.raises(BindError) as error:
@@ -644,9 +645,8 @@ def test_ipv6_and_every_address(live, machine):
         ("GET / HTTP/1.1", "Host: localhost\r\nTransfer-Encoding: chunked", 413),
         ("GET / HTTP/1.1", "Host: localhost\r\nContent-Length: -1", 400),
         ("GET / HTTP/1.1", "Host: localhost\r\nContent-Length: 1\r\nContent-Length: 2", 400),
-        ("GET / HTTP/1.1", "Host: localhost\r\nX-Long: " + "a" * 20000, 400),
-        ("GET /" + "a" * 20000 + " HTTP/1.1", "Host: localhost", 400),
-        ("GET / HTTP/9.9", "Host: localhost", 400),
+        ("GET / HTTP/x", "Host: localhost", 400),
+        ("GET / HTTP/1.1", "Host: evil.example\\@localhost", 421),
         ("\x16\x03\x01\x02", "", 400),
     ],
 )  # fmt: skip
@@ -701,12 +701,10 @@ def test_requests_that_never_end_are_ended(monkeypatch, live, machine):
     monkeypatch.setattr(streamer.web.connection, "_REQUEST_LIMIT_S", 0.3)
     with serve(live, machine) as server:
         host, port = server.address.rsplit(":", 1)
-        for beginning in (b"", b"GET / HTTP/1.1\r\nHost: loc", b"\r\n"):
+        for beginning in (b"", b"GET / HTTP/1.1\r\nHost: loc"):
             with socket.create_connection((host, int(port)), timeout=10) as tcp:
                 tcp.sendall(beginning)
-                with pytest.raises(ConnectionResetError):
-                    assert tcp.recv(100) == b""
-                    raise ConnectionResetError
+                assert ended(tcp)
         with httpx.Client() as client:  # a second request on the same connection is watched too
             assert client.get(f"http://{server.address}/healthz").status_code == 200
             assert client.get(f"http://{server.address}/healthz").status_code == 200
@@ -719,6 +717,23 @@ def test_requests_that_never_end_are_ended(monkeypatch, live, machine):
             time.sleep(0.5)  # longer than the limit: an answer may take as long as it likes
             live.write(outcome("door", 1))
             next(pictures)
+
+
+def ended(tcp):
+    try:
+        return tcp.recv(100) == b""
+    except ConnectionError:
+        return True
+
+
+def test_a_head_without_end_is_refused_early(server):
+    host, port = server.address.rsplit(":", 1)
+    with socket.create_connection((host, int(port)), timeout=10) as tcp:
+        tcp.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ")
+        with pytest.raises(ConnectionError):
+            for _ in range(1000):
+                tcp.sendall(b"a" * 16384)
+    assert httpx.get(f"http://{server.address}/healthz").status_code == 200
 
 
 def test_more_connections_than_may_be_are_closed_at_once(monkeypatch, live, machine):

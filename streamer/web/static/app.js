@@ -6,7 +6,7 @@ const STATES = {
   connecting: "connecting",
   live: "live",
   stalled: "stalled",
-  backing_off: "waiting to reconnect",
+  backing_off: "reconnecting",
   refused: "refused",
   ended: "ended",
   stopped: "stopped",
@@ -52,7 +52,9 @@ let painting = false;
 
 // ---- words ---------------------------------------------------------------------------------
 
-const number = new Intl.NumberFormat("en");
+const whole = new Intl.NumberFormat("en");
+const short = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 4 });
+const number = { format: (n) => (n < 1e6 ? whole : short).format(n) };
 const clockOf = (wallMs) => new Date(wallMs).toLocaleTimeString([], { hour12: false });
 const facesOf = (n) => (n === 1 ? "1 face" : `${number.format(n)} faces`);
 
@@ -156,7 +158,7 @@ class Tile {
       return ["stale", `No new picture for ${span(age)}`, `since ${clockOf(Date.now() - age)}`];
     }
     if (this.picture.status === "failed") {
-      return ["failed", "Nobody looked at this picture", "detection failed; see the log"];
+      return ["failed", "Detection failed", "the faces on this picture are unknown"];
     }
     return ["live", "live", ""];
   }
@@ -173,7 +175,7 @@ class Tile {
     const state = this.status ? this.status.state : "connecting";
     const words = { live: "live", stale: "stale", failed: "not looked at", lost: "unknown" };
     put(this.find(".word"), words[look] || STATES[state] || state);
-    put(this.find(".count"), live ? facesOf(this.picture.faces) : "faces unknown");
+    put(this.find(".count"), live ? facesOf(this.picture.faces) : "– faces");
     put(this.find(".age"), age === null ? "–" : span(age));
     this.canvas.setAttribute(
       "aria-label", live ? `${this.name}, ${facesOf(this.picture.faces)}` : `${this.name}: ${what}`);
@@ -184,6 +186,14 @@ class Tile {
     }
     if (!document.hidden) this.said = kind;
     return live;
+  }
+
+  // What the last status said is no longer known to be so.
+  blank() {
+    for (const name of [".latency", ".capture", ".detect", ".skipped", ".dropped"]) {
+      put(this.find(name), "–");
+    }
+    this.find(".drops").hidden = true;
   }
 
   read(status) {
@@ -355,6 +365,7 @@ function lose(full) {
     tile.waiting = null;
     if (tile.ready) tile.ready.bitmap.close();
     tile.ready = null;
+    tile.blank();
   }
   tick();
   clearTimeout(link.timer);

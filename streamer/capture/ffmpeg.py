@@ -1,0 +1,81 @@
+"""What FFmpeg is told when it opens a source. Pure: it makes options and opens nothing.
+
+FFmpeg ignores a misspelt option in silence, so the tests see each of these act.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+LIVE_CODECS: Final = frozenset({"h264", "hevc", "mjpeg", "vp8", "vp9", "av1"})
+"""What a camera may send. FFmpeg has hundreds of decoders, most of them seldom looked at."""
+
+PROTOCOLS: Final[Mapping[str, str]] = {
+    "rtsp": "rtsp,rtp,udp,tcp",
+    "rtsps": "rtsps,rtsp,rtp,tls,tcp",
+    "http": "http,https,tls,tcp,crypto",
+    "https": "http,https,tls,tcp,crypto",
+}
+"""For each live scheme, the protocols that it and whatever it points to may use."""
+
+_DECODERS: Final = "h264,hevc,mjpeg,vp8,libvpx,vp9,libvpx-vp9,av1,libdav1d"
+_HTTP_FORMATS: Final = "mpjpeg,mjpeg,jpeg_pipe,mpegts,hls,flv,mov,matroska,webm,h264,hevc,ivf"
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Whether the certificate of an rtsps or https camera must be good, and by whose word.
+
+    ``ca_file`` is a PEM file of authorities, or the camera's own certificate; None means the
+    system's authorities. Without ``verify`` anybody in between can read the password.
+    """
+
+    verify: bool = True
+    ca_file: Path | None = None
+
+    def options(self) -> dict[str, str]:
+        """The two as FFmpeg's options; its own default is to verify nothing."""
+        if not self.verify:
+            return {"tls_verify": "0"}
+        # The authorities FFmpeg's build looks for are where Debian has none.
+        authorities = self.ca_file or ssl.get_default_verify_paths().cafile
+        return {"tls_verify": "1"} | ({"ca_file": str(authorities)} if authorities else {})
+
+
+VERIFIED: Final = Tls()
+"""Certificates must be good by the word of the system's authorities."""
+
+
+def file_options(max_pixels: int) -> dict[str, str]:
+    """Options for a video file: it may not point to anything but other files."""
+    return {"max_pixels": str(max_pixels), "protocol_whitelist": "file"}
+
+
+def live_options(
+    scheme: str,
+    *,
+    transport: Literal["tcp", "udp"],
+    socket_timeout_s: float,
+    max_pixels: int,
+    tls: Tls,
+) -> dict[str, str]:
+    """Options for a camera: ``scheme`` is one of :data:`PROTOCOLS`."""
+    options = {
+        "max_pixels": str(max_pixels),
+        "protocol_whitelist": PROTOCOLS[scheme],
+        "codec_whitelist": _DECODERS,
+        **(tls.options() if scheme != "rtsp" else {}),  # http may be sent on to https
+    }
+    if scheme in ("http", "https"):
+        return options | {"format_whitelist": _HTTP_FORMATS}
+    return options | {
+        "rtsp_transport": transport,
+        "allowed_media_types": "video",
+        "analyzeduration": "100000",  # microseconds; the default costs a second at opening
+        # Of the socket, microseconds: it also bounds the farewell at closing.
+        "timeout": str(round(1e6 * socket_timeout_s)),
+    }

@@ -1,0 +1,218 @@
+"""The three stages, with fakes at their ends and real joints between them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from streamer.errors import DetectionFailed, StageFailure
+from streamer.flow.channel import Channel
+from streamer.flow.fan import FanIn, FanOut
+from streamer.flow.meters import Durations, Rate
+from streamer.flow.stage import Stage, StageGroup
+from streamer.protocols import Detector
+from streamer.stages import FAILURES_IN_A_ROW, CameraMeters, StageMeters, capture, infer, publish
+from streamer.testing import CollectingSink, FakeDetector, ListSource
+from streamer.types import Faces, Failure, Frame, Outcome, Picture, Result
+from streamer.vision.picture import ArrayPicture
+from streamer.vision.tracking import IouTracker
+
+ONE_FACE = Faces(
+    np.array([[10, 10, 50, 60]], np.float32),
+    np.array([0.9], np.float32),
+    np.zeros((1, 5, 2), np.float32),
+)
+
+
+def picture(value: int = 0) -> ArrayPicture:
+    return ArrayPicture(np.full((64, 64, 3), value, np.uint8))
+
+
+class Line:
+    """Cameras, workers and one sink, joined as ``app`` joins them."""
+
+    def __init__(
+        self,
+        detectors: dict[str, Detector],
+        *,
+        workers: int = 1,
+        max_batch: int = 1,
+        live: bool = False,
+        wants: Callable[[float], bool] = lambda _at: True,
+        pictures: int = 20,
+    ) -> None:
+        clock = time.monotonic
+        self.stop = threading.Event()
+        self.lanes: FanIn[Frame] = FanIn("infer")
+        self.sink = CollectingSink()
+        self.channel: Channel[Outcome] = Channel("sink", capacity=8, overflow="block")
+        self.outlet: FanOut[Outcome] = FanOut()
+        self.outlet.add(self.channel)
+        self.meters = {
+            name: CameraMeters(Rate(clock), Rate(clock), Durations()) for name in detectors
+        }
+        self.times = StageMeters(Durations(), Durations(), Durations())
+        trackers = {name: IouTracker() for name in detectors}
+        stages = []
+        for name in detectors:
+            lane = self.lanes.add_lane(
+                name, capacity=1 if live else 4, overflow="drop_oldest" if live else "block"
+            )
+            source = ListSource(
+                [picture(n % 256) for n in range(pictures)], camera=name, live=live, fps=200
+            )
+
+            def run_capture(source=source, lane=lane, name=name) -> None:  # type: ignore[no-untyped-def]
+                capture(source, lane, wants, self.meters[name], stop=self.stop)
+
+            stages.append(Stage(f"capture:{name}", run_capture, writes=[lane]))
+        self.lanes.close()
+
+        def run_infer() -> None:
+            infer(
+                self.lanes, detectors, trackers, self.outlet, self.meters, self.times,
+                max_batch=max_batch, clock=clock,
+            )  # fmt: skip
+
+        stages += [
+            Stage(f"infer-{n}", run_infer, reads=[self.lanes], writes=[self.outlet])
+            for n in range(workers)
+        ]
+        latency = {name: meter.latency for name, meter in self.meters.items()}
+        stages.append(
+            Stage(
+                "publish:sink",
+                lambda: publish(self.channel, self.sink, latency, self.times.publish, clock=clock),
+                reads=[self.channel],
+            )
+        )
+        self.group = StageGroup(stages, stopping=self.stop, drain_s=5.0)
+
+    def run(self) -> list[Outcome]:
+        try:
+            self.group.run()
+        finally:
+            for lane in self.lanes.lanes():
+                ledger = lane.ledger()
+                assert ledger.closes, ledger
+                assert ledger.in_flight == 0
+        return self.sink.outcomes
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_files_lose_nothing_and_keep_their_order(workers: int) -> None:
+    detector = FakeDetector(ONE_FACE)
+    line = Line({"a": detector, "b": detector}, workers=workers)
+    outcomes = line.run()
+    for name in ("a", "b"):
+        mine = [o for o in outcomes if o.frame.camera == name]
+        assert [o.frame.index for o in mine] == list(range(20))
+        assert all(isinstance(o, Result) and len(o.tracks) == 1 for o in mine)
+    assert line.sink.closed
+    assert line.meters["a"].faces_total == 20
+    assert line.times.infer.stats().count == 40
+    assert line.times.publish.stats().count == 40
+    assert line.meters["b"].latency.stats().count == 20
+
+
+def test_stamps_go_forward_and_ids_hold() -> None:
+    outcomes = Line({"a": FakeDetector(ONE_FACE)}).run()
+    for outcome in outcomes:
+        captured_at, taken_at, detected_at = outcome.stamps
+        assert captured_at <= taken_at <= detected_at
+    ids = {int(o.tracks.ids[0]) for o in outcomes if isinstance(o, Result)}
+    assert ids == {1}
+
+
+def test_what_pacing_does_not_choose_is_skipped_and_never_converted() -> None:
+    count = iter(range(1000))
+    line = Line({"a": FakeDetector()}, wants=lambda _at: next(count) % 4 == 0)
+    outcomes = line.run()
+    assert [o.frame.index for o in outcomes] == [0, 4, 8, 12, 16]
+    ledger = line.lanes.lanes()[0].ledger()
+    assert (ledger.captured, ledger.skipped, ledger.settled["detected"]) == (20, 15, 5)
+
+
+def test_a_slow_detector_makes_a_live_camera_drop_and_never_wait() -> None:
+    def slowly(_picture: Picture) -> Faces:
+        time.sleep(0.03)
+        return Faces.none()
+
+    line = Line({"a": FakeDetector(slowly)}, live=True, pictures=40)
+    outcomes = line.run()
+    ledger = line.lanes.lanes()[0].ledger()
+    assert ledger.captured == 40
+    assert ledger.dropped["infer", "queue_full"] > 0
+    assert outcomes[-1].frame.index == 39  # the newest is never the one let go
+
+
+def test_cameras_that_share_a_detector_share_a_batch() -> None:
+    first = threading.Event()
+
+    def wait_once(_picture: Picture) -> Faces:
+        if not first.is_set():
+            first.set()
+            time.sleep(0.3)  # meanwhile the lanes of all cameras fill
+        return Faces.none()
+
+    shared = FakeDetector(wait_once)
+    Line({name: shared for name in "abcd"}, max_batch=16).run()  # noqa: C420
+    assert max(shared.batches) == 4
+    own = {name: FakeDetector(wait_once) for name in "ab"}
+    Line(dict(own), max_batch=16).run()
+    assert all(max(detector.batches) == 1 for detector in own.values())
+
+
+def test_a_failure_is_never_an_empty_result() -> None:
+    def fails_on_odd(shown: Picture) -> Faces:
+        if int(shown.bgr()[0, 0, 0]) % 2:
+            raise DetectionFailed("not this one")
+        return Faces.none()
+
+    line = Line({"a": FakeDetector(fails_on_odd)})
+    outcomes = line.run()
+    assert [o.frame.index for o in outcomes] == list(range(20))
+    for outcome in outcomes:
+        if outcome.frame.index % 2:
+            assert isinstance(outcome, Failure)
+            assert outcome.reason == "not this one"
+            assert not hasattr(outcome, "tracks")
+        else:
+            assert isinstance(outcome, Result)
+    ledger = line.lanes.lanes()[0].ledger()
+    assert ledger.dropped == {("infer", "failed"): 10}
+    assert ledger.settled == {"detected": 10}
+
+
+def test_a_detector_that_always_fails_ends_the_program() -> None:
+    def fails(_picture: Picture) -> Faces:
+        raise DetectionFailed("broken")
+
+    line = Line({"a": FakeDetector(fails)})
+    with pytest.raises(StageFailure) as caught:
+        line.run()
+    assert "broken" in str(caught.value.exceptions[0])
+    assert len(line.sink.outcomes) == FAILURES_IN_A_ROW - 1
+
+
+def test_a_bug_in_a_detector_ends_the_program_and_says_where() -> None:
+    def bug(_picture: Picture) -> Faces:
+        raise ZeroDivisionError
+
+    line = Line({"a": FakeDetector(bug), "b": FakeDetector()}, workers=2)
+    with pytest.raises(StageFailure) as caught:
+        line.run()
+    notes = [note for error in caught.value.exceptions for note in error.__notes__]
+    assert any(note.startswith("in stage 'infer-") for note in notes)
+
+
+def test_stop_ends_a_live_line_in_order() -> None:
+    line = Line({"a": FakeDetector()}, live=True, pictures=100_000)
+    threading.Timer(0.3, line.group.stop).start()
+    outcomes = line.run()
+    assert outcomes
+    assert line.sink.closed

@@ -1,0 +1,299 @@
+"""The page in a real browser. Screenshots are left in build/ for people to look at."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from streamer.flow.fan import Ledger
+from streamer.status import SourceState
+from streamer.web.live import LiveView
+from streamer.web.server import HttpServer
+from tests.web.synthetic import Machine, Playing, outcome, until
+
+pytestmark = pytest.mark.browser
+
+BUILD = Path(__file__).resolve().parents[2] / "build"
+
+HASH = """camera => {
+  const canvas = document.querySelector(`[data-camera="${camera}"] canvas`);
+  const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  let hash = 0;
+  for (let i = 0; i < data.length; i += 4) hash = (hash * 31 + data[i]) | 0;
+  return hash;
+}"""
+VIVID = """camera => {
+  // Pixels of a strong colour: the background and the square are grey, only boxes are not.
+  const canvas = document.querySelector(`[data-camera="${camera}"] canvas`);
+  const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  let vivid = 0;
+  for (let i = 0; i < data.length; i += 4) {
+    const high = Math.max(data[i], data[i + 1], data[i + 2]);
+    if (high - Math.min(data[i], data[i + 1], data[i + 2]) > 90) vivid += 1;
+  }
+  return vivid;
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page that fails the test when its console shows an error."""
+    page = browser.new_page(viewport={"width": 1280, "height": 860})
+    troubles: list[str] = []
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.on(
+        "console",
+        lambda said: (
+            troubles.append(said.text)
+            # a refused WebSocket, while the server is away, is no fault of the page
+            if said.type == "error" and "ERR_CONNECTION_REFUSED" not in said.text
+            else None
+        ),
+    )
+    yield page
+    page.close()
+    assert troubles == []
+
+
+def wall(live: LiveView, machine: Machine, bind: str = "127.0.0.1:0") -> HttpServer:
+    return HttpServer(bind, live=live, status=machine.status, metrics=machine.metrics)
+
+
+def tile(page: Page, camera: str):
+    return page.locator(f'[data-camera="{camera}"]')
+
+
+def save(page: Page, name: str, **options: bool) -> None:
+    BUILD.mkdir(exist_ok=True)
+    (BUILD / f"{name}.png").write_bytes(page.screenshot(**options))
+
+
+def test_the_wall_moves_and_shows_what_was_found(page, live, machine, server):
+    with Playing(live, width=640, height=360):
+        page.goto(f"http://{server.address}/")
+        for camera in machine.cameras:
+            expect(tile(page, camera)).to_have_attribute("data-look", "live")
+        before = {camera: page.evaluate(HASH, camera) for camera in machine.cameras}
+        for camera in machine.cameras:
+            page.wait_for_function(
+                f"([camera, before]) => ({HASH})(camera) !== before", arg=[camera, before[camera]]
+            )
+            assert page.evaluate(VIVID, camera) > 100, "the boxes are drawn"
+        expect(tile(page, "yard").locator(".count")).to_have_text("2 faces")
+        expect(tile(page, "door").locator(".count")).to_have_text("1 face")
+        expect(page).to_have_title("4 faces · streamer")
+        expect(page.locator("#cameras")).to_have_text("3 of 3 cameras live")
+        door = tile(page, "door")
+        expect(door.locator(".latency")).to_have_text("34 / 71 ms")
+        expect(door.locator(".capture")).to_have_text("1,234 · 12.0/s")
+        expect(door.locator(".detect")).to_have_text("1,200 · 11.8/s")
+        expect(door.locator(".skipped")).to_have_text("20")
+        expect(door.locator(".dropped")).to_have_text("12")
+        expect(door.locator(".drops")).to_have_text("1 not looked at, 12 queue full (infer)")
+        expect(door.locator("canvas")).to_have_attribute("aria-label", "door, 1 face")
+        ratio = "e => e.clientWidth / e.clientHeight"
+        assert abs(door.locator("canvas").evaluate(ratio) - 16 / 9) < 0.02
+        hrefs = page.locator("nav a").evaluate_all("all => all.map(a => a.getAttribute('href'))")
+        assert hrefs == ["/metrics", "/api/v1/status"]
+
+
+def test_a_camera_without_news_is_stale_in_words(page, live, machine, server):
+    with Playing(live) as playing:
+        page.goto(f"http://{server.address}/")
+        door = tile(page, "door")
+        expect(door).to_have_attribute("data-look", "live")
+        playing.quiet.add("door")
+        expect(door).to_have_attribute("data-look", "stale", timeout=10_000)
+        expect(door.locator(".what")).to_contain_text("No new picture for")
+        expect(door.locator(".why")).to_contain_text("since")
+        expect(door.locator(".count")).to_have_text("\u2013 faces")
+        expect(door.locator(".veil")).to_be_visible()
+        assert "grayscale" in door.locator("canvas").evaluate("e => getComputedStyle(e).filter")
+        expect(page.locator("#spoken")).to_have_text(r"door: No new picture for 3 s")
+        expect(page).to_have_title("3 faces · streamer")
+        expect(tile(page, "yard")).to_have_attribute("data-look", "live")
+        playing.quiet.clear()
+        expect(door).to_have_attribute("data-look", "live")
+        expect(page.locator("#spoken")).to_have_text("door: live again")
+
+
+def test_a_camera_that_is_down_says_why_and_since_when(page, live, machine, server):
+    since = time.monotonic() - 90
+    machine.changes["yard"] = {"source": SourceState("refused", since, "auth", "")}
+    with Playing(live) as playing:
+        playing.quiet.add("yard")
+        live.write(outcome("hall", failed=True))
+        playing.quiet.add("hall")
+        page.goto(f"http://{server.address}/")
+        yard = tile(page, "yard")
+        expect(yard).to_have_attribute("data-look", "down")
+        expect(yard.locator(".what")).to_have_text("The camera refuses us")
+        expect(yard.locator(".why")).to_contain_text("user name or password is wrong; since")
+        expect(yard.locator(".why")).to_contain_text("(9")
+        expect(yard.locator(".word")).to_have_text("refused")
+        expect(tile(page, "hall")).to_have_attribute("data-look", "failed")
+        expect(tile(page, "hall").locator(".count")).to_have_text("\u2013 faces")
+
+
+def test_a_lost_server_is_said_and_the_page_comes_back_by_itself(page, live, machine):
+    server = wall(live, machine)
+    with Playing(live) as playing:
+        server.start()
+        page.goto(f"http://{server.address}/")
+        expect(tile(page, "hall")).to_have_attribute("data-look", "live")
+        server.close()
+        expect(page.locator("#lost")).to_contain_text("Connection to streamer lost since")
+        for camera in machine.cameras:
+            expect(tile(page, camera)).to_have_attribute("data-look", "lost")
+            expect(tile(page, camera).locator(".what")).to_have_text("Connection to streamer lost")
+        expect(page).to_have_title("streamer")
+        frozen = page.evaluate(HASH, "hall")
+        written = playing.written
+        until(lambda: playing.written > written + 30)
+        assert page.evaluate(HASH, "hall") == frozen
+        with wall(live, machine, server.address):
+            expect(tile(page, "hall")).to_have_attribute("data-look", "live", timeout=15_000)
+            expect(page.locator("#lost")).to_be_hidden()
+            page.wait_for_function(
+                f"([camera, before]) => ({HASH})(camera) !== before", arg=["hall", frozen]
+            )
+
+
+def test_a_server_that_only_goes_silent_is_noticed(page, live, machine, server):
+    """A half-open connection: nothing comes, nothing says so."""
+    muted = threading.Event()
+
+    def between(route):
+        upstream = route.connect_to_server()
+        upstream.on_message(lambda message: None if muted.is_set() else route.send(message))
+        route.on_message(upstream.send)
+
+    page.route_web_socket("**/ws/live", between)
+    with Playing(live):
+        page.goto(f"http://{server.address}/")
+        expect(tile(page, "door")).to_have_attribute("data-look", "live")
+        muted.set()
+        expect(tile(page, "door")).to_have_attribute("data-look", "lost", timeout=15_000)
+        expect(tile(page, "door").locator(".capture")).to_have_text("\u2013")
+
+
+def test_a_hidden_tab_draws_nothing_and_sends_nothing_but_the_status(page, live, machine, server):
+    with Playing(live, fps=25):
+        page.goto(f"http://{server.address}/")
+        expect(tile(page, "door")).to_have_attribute("data-look", "live")
+        # A hidden page gets no animation frames: the same, made by hand.
+        page.evaluate("window.requestAnimationFrame = () => 0")
+        frame = page.evaluate("document.querySelector('[data-camera=door]').dataset.frame")
+        counted = """() => new Promise(done => {
+          let pictures = 0;
+          const take = event => { if (typeof event.data !== "string") pictures += 1; };
+          link.socket.addEventListener("message", take);
+          setTimeout(() => done(pictures), 2500);
+        })"""
+        page.evaluate(counted)  # what was on its way
+        assert page.evaluate(counted) == 0
+        assert frame == page.evaluate("document.querySelector('[data-camera=door]').dataset.frame")
+
+
+def test_names_are_text_never_markup(page):
+    name = "<img src=x onerror=alert(1)> \"'&"
+    live = LiveView([name])
+    with wall(live, Machine((name,))) as server, Playing(live):
+        page.goto(f"http://{server.address}/")
+        expect(page.locator(".tile")).to_have_attribute("data-look", "live")
+        expect(page.locator(".name")).to_have_text(name)
+        assert page.locator("main img").count() == 0
+
+
+@pytest.mark.parametrize("count", [1, 2, 9, 16])
+def test_any_number_of_cameras_fits(page, count):
+    names = tuple(f"camera-{n:02d}" for n in range(count))
+    live = LiveView(names)
+    with wall(live, Machine(names)) as server, Playing(live, fps=8, width=640, height=360):
+        page.goto(f"http://{server.address}/")
+        for name in names:
+            expect(tile(page, name)).to_have_attribute("data-look", "live", timeout=15_000)
+        expect(page.locator("#cameras")).to_contain_text(f"{count} of {count}")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        if count <= 2:
+            below = page.evaluate("document.documentElement.scrollHeight - innerHeight")
+            assert below <= 0, "one or two cameras fit the screen"
+        save(page, f"wall-{count:02d}", full_page=True)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("where", "width", "height"), [("desk", 1440, 900), ("phone", 390, 844)])
+def test_it_reads_well_in_light_and_dark_on_desk_and_phone(browser, scheme, where, width, height):
+    machine = Machine(("front door", "yard", "parking deck 2, north", "old camera", "recording"))
+    since = time.monotonic() - 133
+    machine.changes["old camera"] = {
+        "source": SourceState("backing_off", since, "stall", ""),
+        "capture_fps": 0.0,
+        "detect_fps": 0.0,
+    }
+    machine.changes["recording"] = {
+        "ledger": Ledger(1_250_411, {"detected": 1_250_400}, 11, {}, 0, 0),
+    }
+    live = LiveView(machine.cameras)
+    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+    try:
+        with wall(live, machine) as server, Playing(live, width=1280, height=720) as playing:
+            live.write(outcome("old camera", 3, at=since, width=1280, height=720))
+            playing.quiet.add("old camera")
+            page.goto(f"http://{server.address}/")
+            expect(tile(page, "old camera")).to_have_attribute("data-look", "down")
+            expect(tile(page, "recording")).to_have_attribute("data-look", "live")
+            until(lambda: page.evaluate(VIVID, "yard") > 100)
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            assert page.evaluate(CONTRAST) == []
+            save(page, f"page-{where}-{scheme}", full_page=True)
+        expect(page.locator("#lost")).to_be_visible()
+        assert page.evaluate(CONTRAST) == []
+        save(page, f"page-{where}-{scheme}-lost")
+    finally:
+        page.close()
+
+
+CONTRAST = """() => {
+  // WCAG 2.2, 1.4.3: text has 4.5:1 against what lies behind it. Words on pictures are apart:
+  // their ground is the picture, darkened by a filter.
+  const parse = text => text.match(/[0-9.]+/g).map(Number);
+  const light = ([r, g, b]) => {
+    const [x, y, z] = [r, g, b].map(v => {
+      v /= 255;
+      return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+  };
+  const ground = element => {
+    for (let e = element; e; e = e.parentElement) {
+      const colour = parse(getComputedStyle(e).backgroundColor);
+      if (colour.length === 3 || colour[3] === 1) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const poor = [];
+  for (const e of document.querySelectorAll("body *:not(script, template, .veil, .veil *)")) {
+    const own = [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+    if (!own || !e.getClientRects().length) continue;
+    const [a, b] = [light(parse(getComputedStyle(e).color)), light(ground(e))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) poor.push(`${e.className || e.tagName} ${ratio.toFixed(2)}`);
+  }
+  return poor;
+}"""
