@@ -49,9 +49,7 @@ def main() -> None:
     """Run the command line and leave with an exit code; no traceback for what a user can mend."""
     configure()
     try:
-        cli(standalone_mode=False)
-    except typer.Exit as leaving:
-        sys.exit(leaving.exit_code)
+        sys.exit(cli(standalone_mode=False))  # what it returns is the code of typer.Exit, or None
     except ConfigError as error:
         for problem in error.problems:
             _complain(problem)
@@ -71,7 +69,11 @@ def main() -> None:
     except Exception as error:
         if not hasattr(error, "format_message"):  # those of the argument parser have it
             raise
-        _complain(f"{error.format_message().rstrip('.')}; see `streamer --help`")
+        message = error.format_message().rstrip(".")
+        if "\n" in message:  # the help itself: a command was called without its subcommand
+            print(message, file=sys.stderr)  # noqa: T201
+        else:
+            _complain(f"{message}; see `streamer --help`")
         sys.exit(EXIT_CONFIG)
 
 

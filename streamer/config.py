@@ -1,4 +1,4 @@
-"""What a configuration may say. The only door to pydantic-settings and YAML.
+"""What a configuration may say. The only door to pydantic-settings.
 
 A YAML file, then environment variables ``STREAMER__SECTION__KEY`` over it. Unknown keys are
 refused, every fault is listed with its path, and no message repeats a value, since values hold
@@ -8,12 +8,10 @@ passwords.
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -34,12 +32,10 @@ from pydantic_settings import (
 from streamer.capture.schemes import check_url
 from streamer.errors import ConfigError
 from streamer.types import SourceUrl, redact
+from streamer.yaml_file import Variables, read_yaml
 
-MAX_FILE_BYTES = 1 << 20
 MAX_CAMERAS = 1000
-MAX_DEPTH = 20
 _PREFIX = "STREAMER__"
-_VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 
 
 def _good_url(text: str) -> str:
@@ -185,12 +181,12 @@ def load_config(path: Path, environ: Mapping[str, str]) -> Config:
     ``${NAME}`` and ``${NAME:-default}`` inside values are replaced from ``environ``. Raises
     :class:`ConfigError` listing every fault as "path: what is wrong and what to do".
     """
-    return parse_config(_read_yaml(path), environ)
+    return parse_config(read_yaml(path), environ)
 
 
 def parse_config(values: dict[str, Any], environ: Mapping[str, str]) -> Config:
     """Check ``values`` (as read from YAML) with the environment over them; see load_config."""
-    variables = _Variables(environ)
+    variables = Variables(environ)
     filled = variables.fill(values)
     problems = variables.problems
     merged = _merge(filled, _from_environment(environ, problems))
@@ -208,89 +204,6 @@ def parse_config(values: dict[str, Any], environ: Mapping[str, str]) -> Config:
 def config_schema() -> dict[str, Any]:
     """The JSON schema of a configuration, for editors."""
     return Config.model_json_schema()
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """A safe loader that refuses a key given twice instead of keeping the last."""
-
-
-def _unique_mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[str] = set()
-    for key, _ in node.value:
-        if key.value in seen and isinstance(key, yaml.ScalarNode):
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {key.value!r} is there twice", key.start_mark
-            )
-        if isinstance(key, yaml.ScalarNode):
-            seen.add(key.value)
-    loader.flatten_mapping(node)
-    return loader.construct_mapping(node, deep=True)
-
-
-_UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ConfigError(
-                [f"{path}: a configuration is at most 1 MiB; is this the right file?"]
-            )
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ConfigError(
-            [f"{path}: cannot be read ({error.strerror}); name a YAML file, see configs/"]
-        ) from None
-    except UnicodeDecodeError:
-        raise ConfigError([f"{path}: is not UTF-8 text; save it as UTF-8 YAML"]) from None
-    try:
-        values = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - a subclass of SafeLoader
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError([f"{path}{where}: {error.problem}; mend the YAML there"]) from None
-    except (yaml.YAMLError, ValueError, RecursionError):
-        raise ConfigError([f"{path}: is not YAML that can be read; mend it"]) from None
-    if not isinstance(values, dict):
-        raise ConfigError([f'{path}: must start with "cameras:" and name at least one camera'])
-    return values
-
-
-class _Variables:
-    """Replaces ``${NAME}`` in nested values; a part that YAML aliases share is read once."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-        self._filled: dict[int, Any] = {}
-        self._inside: set[int] = set()
-        self.problems: list[str] = []
-
-    def fill(self, value: Any, path: str = "") -> Any:
-        """``value`` with every variable replaced; missing names are added to ``problems``."""
-        if isinstance(value, str):
-            return _VARIABLE.sub(lambda match: self._value(match, path), value)
-        if not isinstance(value, dict | list):
-            return value
-        if id(value) in self._inside or len(self._inside) > MAX_DEPTH:
-            raise ConfigError([f"{path}: is nested too deep or in itself; nothing here is"])
-        if id(value) not in self._filled:
-            self._inside.add(id(value))
-            self._filled[id(value)] = (
-                {key: self.fill(item, _join(path, key)) for key, item in value.items()}
-                if isinstance(value, dict)
-                else [self.fill(item, f"{path}[{i}]") for i, item in enumerate(value)]
-            )
-            self._inside.remove(id(value))
-        return self._filled[id(value)]
-
-    def _value(self, match: re.Match[str], path: str) -> str:
-        found = self._environ.get(match["name"], match["default"])
-        if found is None:
-            self.problems.append(
-                f"{path}: the environment variable {match['name']} is not set; set it"
-            )
-            return match[0]
-        return found
 
 
 def _from_environment(environ: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
@@ -318,10 +231,6 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
         both = isinstance(value, dict) and isinstance(under, dict)
         merged[key] = _merge(under, value) if both and under is not None else value
     return merged
-
-
-def _join(path: str, key: object) -> str:
-    return f"{path}.{key}" if path else str(key)
 
 
 _MESSAGES = {

@@ -13,7 +13,7 @@ CLI = {"cli", "__main__", "console", "models_console", "check", "detect"}
 FLOORS: tuple[set[str], ...] = (
     {"errors"},
     {"types", "resources"},
-    {"log", "events", "protocols"},
+    {"log", "events", "protocols", "yaml_file"},
     {"flow", "vision"},
     {"status"},  # one reading of what flow counts
     {"stages", "capture", "inference", "publish", "client"},
@@ -40,7 +40,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "structlog": ("log.py",),
     "typer": ("cli.py",),
     "uvicorn": ("web/",),
-    "yaml": ("config.py",),
+    "yaml": ("yaml_file.py",),
     "zmq": ("publish/zeromq.py", "client/"),
     # Arrays travel everywhere but on the ground floors and to subscribers.
     "numpy": (

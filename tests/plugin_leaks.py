@@ -37,12 +37,14 @@ def child_processes() -> dict[int, str]:
             continue  # the thread ended just now
         for pid in pids:
             try:
+                stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
                 command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
             except OSError:
-                continue
-            text = command.decode(errors="replace").strip()
-            # A zombie has no command line: it has ended, and its parent will be told.
-            if text and not any(word in text for word in OURS_TO_KEEP):
+                continue  # it ended just now
+            name, _, rest = stat.partition("(")[2].rpartition(")")
+            # A zombie has ended; a child that only just started has no command line yet.
+            text = command.decode(errors="replace").strip() or name
+            if rest.split()[0] != "Z" and not any(word in text for word in OURS_TO_KEEP):
                 children[pid] = text
     return children
 

@@ -81,8 +81,20 @@ def test_in_ci_a_skip_is_a_failure(run, tmp_path):
     needy = NEEDY.format(marks="@pytest.mark.browser")
     code, output = run(needy, plugin=NEEDS, ci="true", path=str(tmp_path))
     assert code == 1
-    assert output.splitlines()[-1] == "With CI=true nothing may be skipped, so this run has failed."
+    assert output.splitlines()[-1].endswith("may be skipped: this run has failed.")
     assert "test_small.py::test_needy: needs apt-get install chromium" in output
+
+
+def test_only_what_needs_a_gpu_may_be_skipped_in_ci(run, tmp_path):
+    gpu = NEEDY.format(marks="@pytest.mark.gpu")
+    prepare = "import tests.plugin_needs as n; n.NEEDS['gpu'] = lambda: 'a GPU'"
+    code, output = run(gpu, plugin=NEEDS, ci="true", prepare=prepare)
+    assert code == 0
+    assert output.splitlines()[-1] == "  test_small.py::test_needy: needs a GPU"
+    both = gpu + "@pytest.mark.browser\ndef test_page(): pass\n"
+    code, output = run(both, plugin=NEEDS, ci="true", path=str(tmp_path), prepare=prepare)
+    assert code == 1
+    assert "Not tested here: 2 skipped" in output
 
 
 def test_any_other_skip_is_listed_too(run):

@@ -1,6 +1,7 @@
 """What FFmpeg is told when it opens a source. Pure: it makes options and opens nothing.
 
-FFmpeg ignores a misspelt option in silence, so the tests see each of these act.
+FFmpeg ignores a misspelt option in silence, so the tests see these act on real streams; all but
+``timeout`` and ``protocol_whitelist``, which back up bounds and defaults that hold anyway.
 """
 
 from __future__ import annotations

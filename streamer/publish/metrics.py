@@ -43,18 +43,17 @@ _CAMERA = ("camera",)
 
 METRICS: Final = (
     Metric("streamer_frames_captured_total", "counter", _CAMERA, "frames",
-           "Frames decoded. At any instant captured = detected + tracked + failed + skipped + "
-           "dropped + in flight."),
+           "Frames decoded. At any instant captured = detected + tracked + skipped + dropped + "
+           "in flight."),
     Metric("streamer_frames_detected_total", "counter", _CAMERA, "frames",
            "Frames that a detector looked at."),
     Metric("streamer_frames_tracked_total", "counter", _CAMERA, "frames",
            "Frames whose faces were carried over from the one before, without a detector."),
-    Metric("streamer_frames_failed_total", "counter", _CAMERA, "frames",
-           "Frames that a detector could not look at. They are never told as empty."),
     Metric("streamer_frames_skipped_total", "counter", _CAMERA, "frames",
-           "Frames not looked at because nothing moved or the rate asked for was reached."),
+           "Frames not looked at because of `every` or `max_fps`."),
     Metric("streamer_frames_dropped_total", "counter", ("camera", "stage", "reason"), "frames",
-           "Frames let go unseen, by the stage they were lost in and why."),
+           "Frames let go unseen, by the stage they were lost in and why (`failed`: the detector "
+           "could not look at it)."),
     Metric("streamer_frames_in_flight", "gauge", _CAMERA, "frames",
            "Frames between capture and their outcome now."),
     Metric("streamer_ledger_imbalance_frames", "gauge", _CAMERA, "frames",
@@ -183,7 +182,7 @@ def _camera(camera: CameraStatus) -> Iterator[_Sample]:
     name = (camera.name,)
     ledger, source = camera.ledger, camera.source
     yield "streamer_frames_captured_total", name, ledger.captured
-    for settled in ("detected", "tracked", "failed"):
+    for settled in ("detected", "tracked"):
         yield f"streamer_frames_{settled}_total", name, ledger.settled.get(settled, 0)
     yield "streamer_frames_skipped_total", name, ledger.skipped
     for (stage, reason), dropped in ledger.dropped.items():

@@ -37,6 +37,7 @@ class ScriptedRtsp:
     def __init__(self, script: Script) -> None:
         self.script = script
         self.requests: list[str] = []
+        self.sent = 0  # pictures, on all connections
         self._over = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -134,6 +135,7 @@ class ScriptedRtsp:
             sequence += len(sent)
             connection.sendall(b"".join(sent))
             count += 1
+            self.sent += 1
             self._over.wait(max(0.0, begun_at + count / self.script.fps - time.monotonic()))
         if self.script.then == "reset":
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import struct
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -225,13 +226,6 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
         assert lost.value.reason == "not_found"
 
 
-def test_a_file_cannot_fetch_from_the_network(tmp_path: Path) -> None:
-    path = tmp_path / "a.m3u8"
-    path.write_text("#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:1/a.ts\n#EXT-X-ENDLIST\n")
-    with pytest.raises(SourceLost):
-        read(path)
-
-
 def test_sound_alone_is_no_video(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     with av.open(str(path), "w") as container:
@@ -265,6 +259,14 @@ def test_damaged_packets_are_counted_and_survived(tmp_path: Path) -> None:
     assert damaged.decode_errors > 0
     assert [f.index for f in frames] == list(range(len(frames)))
     assert len(frames) >= 10
+
+
+def test_pictures_flagged_as_damaged_are_dropped_and_counted(tmp_path: Path) -> None:
+    good, bad = (SimpleNamespace(is_corrupt=flag) for flag in (False, True))
+    stream = SimpleNamespace(index=0, decode=lambda packet: [bad, good])
+    damaged = source(tmp_path / "a.mp4")
+    assert damaged._decode(SimpleNamespace(stream_index=0), stream) == [good]
+    assert damaged.decode_errors == 1
 
 
 def test_urls_and_liveness_must_agree() -> None:

@@ -123,6 +123,13 @@ def test_answers_of_the_camera(units: list[bytes], status: str, reason: str) -> 
 def test_sound_alone(units: list[bytes]) -> None:
     with ScriptedRtsp(Script(units, audio_only=True)) as server:
         assert one_life(camera(server.port))[1].reason == "no_video"
+    assert not any(r.startswith("SETUP") for r in server.requests), "sound is never asked for"
+
+
+def test_opening_does_not_wait_for_a_second_of_pictures(units: list[bytes]) -> None:
+    with ScriptedRtsp(Script(units, fps=25)) as server:
+        next(camera(server.port).frames(threading.Event()))
+        assert server.sent <= 15
 
 
 def test_a_closed_port_and_an_unknown_name() -> None:
@@ -199,23 +206,26 @@ class _Http(BaseHTTPRequestHandler):
     """/mjpeg as cameras do it, /clip.ts, /evil.m3u8 and /login."""
 
     clip: Path
+    asked: list[str]
 
     def log_message(self, *_: object) -> None:
         pass
 
     def do_GET(self) -> None:
+        self.asked.append(self.path)
         if self.path == "/login":
             self.send_response(401)
             self.send_header("WWW-Authenticate", 'Basic realm="x"')
             self.end_headers()
             return
+        other = self.clip.with_name(self.path[1:])
         bodies = {
-            "/clip.ts": self.clip.read_bytes(),
+            self.path: other.read_bytes() if other.is_file() else b"",
             "/evil.m3u8": b"#EXTM3U\n#EXTINF:1,\nfile://" + bytes(self.clip) + b"\n#EXT-X-ENDLIST",
             "/evil.txt": b"ffconcat version 1.0\nfile http://127.0.0.1:1/x\n",
         }
         self.send_response(200)
-        if self.path in bodies:
+        if bodies[self.path]:
             self.send_header("Content-Length", str(len(bodies[self.path])))
             self.end_headers()
             self.wfile.write(bodies[self.path])
@@ -231,7 +241,7 @@ class _Http(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def http(tmp_path: Path) -> Iterator[int]:
-    _Http.clip = make_clip(tmp_path / "clip.ts", frames=30)
+    _Http.clip, _Http.asked = make_clip(tmp_path / "clip.ts", frames=30), []
     with ThreadingHTTPServer(("127.0.0.1", 0), _Http) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server.server_address[1]
@@ -245,6 +255,26 @@ def test_http_cameras(http: int, path: str) -> None:
     bars = [bar_of(f.picture.bgr()) for f in frames]
     assert len(bars) >= 23
     assert bars == [(bars[0] + n) % 10 for n in range(len(bars))]
+
+
+def test_http_formats_and_codecs_are_a_short_list(http: int) -> None:
+    make_clip(_Http.clip.with_name("a.avi"))
+    make_clip(_Http.clip.with_name("b.ts"), codec="mpeg2video")
+    assert one_life(camera(http, scheme="http", path="a.avi"))[0] == []
+    frames, lost = one_life(camera(http, scheme="http", path="b.ts"))
+    assert (lost.reason, frames) == ("unsupported_codec", [])
+
+
+def test_a_file_cannot_fetch_from_the_network(http: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.m3u8"
+    path.write_text(
+        "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1,\n"
+        f"http://127.0.0.1:{http}/clip.ts\n#EXT-X-ENDLIST\n"
+    )
+    source = PyAvSource(SourceUrl(str(path)), camera="door", live=False)
+    with pytest.raises(SourceLost):
+        list(source.frames(threading.Event()))
+    assert _Http.asked == []
 
 
 @pytest.mark.parametrize("path", ["evil.m3u8", "evil.txt"])

@@ -411,6 +411,38 @@ def test_idle_workers_end_when_all_is_closed_in_any_order(first):
     assert all(ended(worker) for worker in workers)
 
 
+def test_each_ready_camera_wakes_an_idle_worker():
+    fan = FanIn("f")
+    lanes = [fan.add_lane(str(n), capacity=1, overflow="block") for n in range(3)]
+    together = threading.Barrier(3, timeout=WAIT_S)
+
+    def work():
+        with next(fan.batches(1)):
+            together.wait()  # passes only when all three hold an item at once
+
+    workers = [in_thread(work) for _ in lanes]
+    wait_until(lambda: waiting_workers(fan) == 3)
+    for lane in lanes:
+        lane.put(1)
+    assert all(ended(worker) for worker in workers)
+    assert not together.broken
+
+
+def test_a_released_camera_wakes_an_idle_worker():
+    fan = FanIn("f")
+    lane = fan.add_lane("a", capacity=1, overflow="block")
+    lane.put(1)
+    batch = next(fan.batches(1))
+    lane.put(2)
+    got = []
+    idle = in_thread(lambda: got.extend(next(fan.batches(1)).items))
+    wait_until(lambda: waiting_workers(fan) == 1)
+    with batch:
+        pass
+    assert ended(idle)
+    assert got == [2]
+
+
 def test_idle_workers_do_not_wait_for_the_last_batch_of_another():
     fan = FanIn("f")
     lane = fan.add_lane("a", capacity=1, overflow="block")
@@ -436,7 +468,7 @@ def test_idle_workers_end_when_the_last_item_is_taken():
     wait_until(lambda: waiting_workers(fan) == 2)
     lane.close()
     fan.close()
-    assert [worker.is_alive() for worker in idle] == [True, True]  # item 2 may be theirs yet
+    wait_until(lambda: waiting_workers(fan) == 2)  # still: item 2 may be theirs yet
     taken = []
 
     def last():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,5 +66,5 @@ def test_never_faster_than_asked_and_never_silent(gaps: list[float], max_fps: fl
     # The grid lets at most one frame through early, and each may be a millisecond early.
     assert len(taken) <= span * max_fps * 1.0 + 2 + len(taken) * 1e-3 * max_fps
     # Between two frames taken there is never a gap longer than the interval and one camera gap.
-    for before, after in zip(taken, taken[1:], strict=False):
+    for before, after in pairwise(taken):
         assert after - before <= 2 / max_fps + max(gaps) + 1e-6

@@ -1,0 +1,108 @@
+"""Reads a YAML file that a person wrote: keys once, no tags, bounded. The only door to YAML."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from streamer.errors import ConfigError
+
+MAX_FILE_BYTES = 1 << 20
+MAX_DEPTH = 20
+_VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """A safe loader that refuses a key given twice instead of keeping the last."""
+
+
+def _unique_mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if key.value in seen and isinstance(key, yaml.ScalarNode):
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {key.value!r} is there twice", key.start_mark
+            )
+        if isinstance(key, yaml.ScalarNode):
+            seen.add(key.value)
+    loader.flatten_mapping(node)
+    return loader.construct_mapping(node, deep=True)
+
+
+_UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in ``path``. Raises ConfigError, naming the line, when it cannot be read."""
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ConfigError(
+                [f"{path}: a configuration is at most 1 MiB; is this the right file?"]
+            )
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigError(
+            [f"{path}: cannot be read ({error.strerror}); name a YAML file, see configs/"]
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigError([f"{path}: is not UTF-8 text; save it as UTF-8 YAML"]) from None
+    try:
+        values = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - a subclass of SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError([f"{path}{where}: {error.problem}; mend the YAML there"]) from None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise ConfigError([f"{path}: is not YAML that can be read; mend it"]) from None
+    if not isinstance(values, dict):
+        raise ConfigError([f'{path}: must start with "cameras:" and name at least one camera'])
+    return values
+
+
+class Variables:
+    """Replaces ``${NAME}`` in nested values; a part that YAML aliases share is read once."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        """Take the values from ``environ``."""
+        self._environ = environ
+        self._filled: dict[int, Any] = {}
+        self._inside: set[int] = set()
+        self.problems: list[str] = []
+
+    def fill(self, value: Any, path: str = "") -> Any:
+        """``value`` with every variable replaced; missing names are added to ``problems``.
+
+        Raises ConfigError when ``value`` is nested deeper than :data:`MAX_DEPTH` or in itself.
+        """
+        if isinstance(value, str):
+            return _VARIABLE.sub(lambda match: self._value(match, path), value)
+        if not isinstance(value, dict | list):
+            return value
+        if id(value) in self._inside or len(self._inside) > MAX_DEPTH:
+            raise ConfigError([f"{path}: is nested too deep or in itself; nothing here is"])
+        if id(value) not in self._filled:
+            self._inside.add(id(value))
+            self._filled[id(value)] = (
+                {key: self.fill(item, _join(path, key)) for key, item in value.items()}
+                if isinstance(value, dict)
+                else [self.fill(item, f"{path}[{i}]") for i, item in enumerate(value)]
+            )
+            self._inside.remove(id(value))
+        return self._filled[id(value)]
+
+    def _value(self, match: re.Match[str], path: str) -> str:
+        found = self._environ.get(match["name"], match["default"])
+        if found is None:
+            self.problems.append(
+                f"{path}: the environment variable {match['name']} is not set; set it"
+            )
+            return match[0]
+        return found
+
+
+def _join(path: str, key: object) -> str:
+    return f"{path}.{key}" if path else str(key)

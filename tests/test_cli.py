@@ -1,0 +1,219 @@
+"""The command line: every verb run as a user does, and what it says when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from streamer import __version__
+from streamer.resources import resource
+from tests.e2e.program import ROOT, free_port, running, streamer
+
+
+@pytest.fixture(autouse=True)
+def the_model(model_path: Path) -> None:
+    """Most of these commands need the real model."""
+
+
+@pytest.fixture
+def astronaut_file(tmp_path: Path, astronaut: NDArray[np.uint8]) -> Path:
+    file = tmp_path / "astronaut.png"
+    cv2.imwrite(str(file), astronaut)
+    return file
+
+
+def test_version_and_help_name_the_exit_codes() -> None:
+    assert streamer("version").stdout.strip() == f"streamer {__version__}"
+    for arguments, code in ((), 2), (("--help",), 0):
+        done = streamer(*arguments)
+        assert done.returncode == code
+        text = done.stdout + done.stderr
+        for verb in ("run", "demo", "check", "watch", "detect", "models", "config", "version"):
+            assert verb in text
+    assert "Exit codes" in streamer("--help").stdout
+
+
+def test_detect_finds_the_one_face_and_none_where_there_is_none(
+    tmp_path: Path, astronaut_file: Path
+) -> None:
+    import skimage.data
+
+    coffee = tmp_path / "coffee.jpg"
+    cv2.imwrite(str(coffee), np.ascontiguousarray(skimage.data.coffee()[:, :, ::-1]))
+    done = streamer("detect", str(astronaut_file), str(coffee))
+    assert done.returncode == 0, done.stderr
+    with_face, without = map(json.loads, done.stdout.splitlines())
+    assert (with_face["camera"], len(with_face["faces"])) == ("astronaut.png", 1)
+    assert (without["camera"], without["faces"], without["status"]) == (
+        "coffee.jpg", [], "detected",
+    )  # fmt: skip
+    x1, y1, x2, y2 = with_face["faces"][0]["bbox"]
+    assert 160 < x1 < 200 < x2 < 290
+    assert 40 < y1 < 80 < y2 < 200
+
+
+def test_detect_gives_every_frame_of_a_video_and_draws_it(tmp_path: Path) -> None:
+    output, drawn = tmp_path / "r.jsonl", tmp_path / "drawn.mp4"
+    done = streamer(
+        "detect", str(resource("demo.mp4")), "--input-size", "320", "--confidence", "0.5",
+        "--output", str(output), "--annotated", str(drawn),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    events = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [event["frame"] for event in events] == list(range(250))
+    assert [event["seq"] for event in events] == list(range(1, 251))
+    again = streamer("detect", str(drawn), "--input-size", "64")
+    assert len(again.stdout.splitlines()) == 250
+
+
+def test_detect_draws_several_files_into_a_folder(tmp_path: Path, astronaut_file: Path) -> None:
+    other = tmp_path / "other.jpg"
+    cv2.imwrite(str(other), np.zeros((90, 120, 3), np.uint8))
+    drawn = tmp_path / "drawn"
+    done = streamer("detect", str(astronaut_file), str(other), "--annotated", str(drawn))
+    assert done.returncode == 0, done.stderr
+    assert {file.name for file in drawn.iterdir()} == {"astronaut.png", "other.jpg"}
+    before, after = cv2.imread(str(astronaut_file)), cv2.imread(str(drawn / "astronaut.png"))
+    assert before.shape == after.shape
+    assert np.any(before != after)
+
+
+def test_detect_goes_on_after_a_file_that_is_no_picture(
+    tmp_path: Path, astronaut_file: Path
+) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"<html>")
+    done = streamer("detect", str(bad), str(astronaut_file))
+    assert done.returncode == 1
+    assert "bad.png" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["none.png"], "no such file"),
+        (["--input-size", "100"], "multiple of 32"),
+        (["--confidence", "7"], "model.confidence"),
+        (["--device", "gpu"], "must be auto, cpu, cuda"),
+        (["--model", "nosuch"], "nosuch"),
+        (["--output", "/nowhere/x.jsonl"], "/nowhere/x.jsonl"),
+        (["--annotated", "/nowhere/x.png"], "/nowhere/x.png"),
+    ],
+)
+def test_detect_refuses_what_cannot_be(
+    astronaut_file: Path, arguments: list[str], says: str
+) -> None:
+    files = [] if arguments == ["none.png"] else [str(astronaut_file)]
+    done = streamer("detect", *files, *arguments)
+    assert done.returncode in (1, 2), done.stdout
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_leaves_early_is_no_error(astronaut_file: Path) -> None:
+    command = f"{sys.executable} -m streamer detect {resource('demo.mp4')} --input-size 64"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{command} | head -n 1"],
+        capture_output=True, text=True, cwd=ROOT, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 1
+    assert done.stderr == ""
+
+
+def test_models_list_path_and_verify() -> None:
+    listed = streamer("models", "list")
+    assert listed.returncode == 0, listed.stderr
+    for name in ("retinaface_mnet025", "retinaface_resnet50"):
+        assert name in listed.stdout
+    path = streamer("models", "path").stdout.strip()
+    assert Path(path).is_file()
+    assert "retinaface_mnet025: good" in streamer("models", "verify").stdout
+    assert path in streamer("models", "pull").stdout
+    wrong = streamer("models", "path", "nosuch")
+    assert wrong.returncode == 1
+    assert "nosuch" in wrong.stderr
+
+
+def test_verify_finds_a_changed_model(tmp_path: Path, model_bytes: bytes) -> None:
+    changed = bytearray(model_bytes)
+    changed[1000] ^= 1
+    (tmp_path / "retinaface_mnet025.onnx").write_bytes(changed)
+    environ = {**os.environ, "RETINAFACE_MODEL_PATH": str(tmp_path)}
+    done = streamer("run", "configs/demo.yaml", "--seconds", "1", env=environ)
+    assert done.returncode == 1
+    assert "retinaface_mnet025" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_config_schema_and_show() -> None:
+    schema = json.loads(streamer("config", "schema").stdout)
+    assert "cameras" in schema["properties"]
+    shown = json.loads(streamer("config", "show", "configs/demo.yaml").stdout)
+    assert shown["cameras"]["hall"]["every"] == 2
+
+
+def test_check_tells_good_from_bad(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        f"cameras: {{a: {{source: 'synthetic:'}}, b: {{source: '{resource('demo.mp4')}'}}}}"
+    )
+    done = streamer("check", str(file))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("good") == 3
+    file.write_text(f"cameras: {{a: {{source: 'rtsp://127.0.0.1:{free_port()}/x'}}}}")
+    done = streamer("check", str(file))
+    assert done.returncode == 1
+    assert "bad " in done.stdout
+
+
+def test_watch_prints_events_of_one_camera(tmp_path: Path) -> None:
+    port = free_port()
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        f"""
+cameras: {{a: {{source: "synthetic:?fps=10"}}, b: {{source: "synthetic:?fps=10"}}}}
+http: null
+publish: {{zeromq: {{bind: "tcp://127.0.0.1:{port}"}}}}
+"""
+    )
+    with (
+        running("run", str(file)) as program,
+        running("watch", f"tcp://127.0.0.1:{port}", "--camera", "b", "--json") as watcher,
+    ):
+        assert watcher.stdout is not None
+        events = [json.loads(watcher.stdout.readline()) for _ in range(5)]
+        watcher.send_signal(signal.SIGINT)
+        watcher.communicate(timeout=15)
+        program.send_signal(signal.SIGTERM)
+        program.communicate(timeout=15)
+    assert {event["camera"] for event in events} == {"b"}
+    assert program.returncode == 0
+
+
+def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("cameras: {a: {source: 'synthetic:'}}\nhttp: null\npublish: {zeromq: null}")
+    with running("run", str(file)) as program:
+        assert program.stderr is not None
+        while "started" not in program.stderr.readline():
+            pass
+        time.sleep(0.2)
+        program.send_signal(signal.SIGINT)
+        program.send_signal(signal.SIGTERM)
+        program.wait(10)
+    # In order when it was quick enough, else by the second signal.
+    assert program.returncode in (0, 128 + signal.SIGTERM)

@@ -1,0 +1,59 @@
+"""The documents say what the code does."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from streamer.config import Config, parse_config
+from streamer.events import decode
+from tests.e2e.program import readme_block, streamer
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_generated_parts_agree_with_the_code() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.write_docs", "--check"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_configuration_of_the_readme_is_good_and_complete() -> None:
+    values = yaml.safe_load(readme_block("Your own cameras", "yaml"))
+    config = parse_config(values, {"DOOR_PASSWORD": "x"})
+    assert set(config.cameras) == {"door", "yard", "desk"}
+    assert config.model == parse_config({"cameras": {"a": {"source": "demo:"}}}, {}).model
+    assert set(values) | {"inference"} == set(Config.model_fields)
+
+
+def test_the_event_of_the_readme_is_one() -> None:
+    event = decode(readme_block("Subscribe", "json").encode())
+    assert event.camera == "door"
+    assert event.faces is not None
+    assert event.faces[0].id == 7
+
+
+def test_every_command_of_the_readme_exists() -> None:
+    text = (ROOT / "README.md").read_text()
+    verbs = set(re.findall(r"streamer ((?:models |config )?[a-z]+)\b", " ".join(
+        re.findall(r"`[^`]+`|```sh\n.*?```", text, re.DOTALL)
+    )))  # fmt: skip
+    known = {"run", "demo", "check", "watch", "detect", "models list", "models pull",
+             "config schema", "version"}  # fmt: skip
+    assert verbs
+    assert verbs <= known, verbs - known
+    for verb in verbs:
+        assert streamer(*verb.split(), "--help").returncode == 0
+
+
+def test_links_of_the_documents_lead_somewhere() -> None:
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "models" / "README.md"]:
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
