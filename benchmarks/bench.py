@@ -30,8 +30,9 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from streamer.app import App, cores
+from streamer.app import App
 from streamer.config import parse_config
+from streamer.engine import cores
 from streamer.inference.registry import load_model
 from streamer.inference.session import Session, open_session
 from streamer.resources import resource

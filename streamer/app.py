@@ -5,37 +5,33 @@ Nothing below it sees a configuration object or reads the environment.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
 
 from streamer import __version__
+from streamer.capture.ffmpeg import Tls
 from streamer.capture.once import Once
 from streamer.capture.reconnect import Reconnecting
 from streamer.capture.schemes import make_source
-from streamer.config import Config, Model
-from streamer.errors import SourceLost
+from streamer.config import Camera, Config
+from streamer.engine import open_engine
+from streamer.errors import SourceLost, StageStuck
 from streamer.flow.channel import Channel
 from streamer.flow.fan import FanIn, FanOut, Lane
 from streamer.flow.meters import Durations, Rate
 from streamer.flow.stage import Stage, StageGroup
-from streamer.inference.detector import RetinaFace
 from streamer.inference.pacing import Pacer
-from streamer.inference.registry import load_model
-from streamer.inference.session import Session, open_session
 from streamer.log import get_logger
-from streamer.protocols import Detector, Sink
+from streamer.protocols import Sink, Source
 from streamer.publish.metrics import Metrics
 from streamer.publish.zeromq import ZeroMqSink
 from streamer.stages import CameraMeters, StageMeters, capture, infer, publish
 from streamer.status import CameraStatus, SinkStatus, Status
 from streamer.types import Frame, Outcome, SourceUrl
-from streamer.vision.picture import use_one_thread
 from streamer.vision.tracking import IouTracker
 from streamer.web.live import LiveView
 from streamer.web.server import HttpServer
@@ -47,60 +43,15 @@ EVENT_QUEUE = 64
 """Outcomes (without pictures) that may wait for a sink: 64 are a second of two cameras."""
 
 
-def cores() -> int:
-    """How many processor cores this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
-class Engine(NamedTuple):
-    """An open session, the model it runs, and how to run it."""
-
-    session: Session
-    model: str
-    workers: int
-    max_batch: int
-
-    def detector(self, config: Model, input_size: int) -> Detector:
-        """A detector on this session, warmed up for 16:9 pictures."""
-        detector = RetinaFace(
-            self.session,
-            input_size=input_size,
-            confidence=config.confidence,
-            nms=config.nms,
-            max_faces=config.max_faces,
-        )
-        for batch in range(1, self.max_batch + 1):
-            detector.warm_up(1280, 720, batch)
-        return detector
-
-
-def open_engine(
-    config: Config, *, base_folder: Path, environ: Mapping[str, str], cameras: int
-) -> Engine:
-    """Load the model and open one session for all cameras.
-
-    On a CPU one camera gets all cores for each picture (least latency), several get a worker for
-    each core on one shared session (most pictures a second: measured 65 to 70 against 47 on two
-    cores); a GPU gets one worker with batches.
-    """
-    model = load_model(
-        config.model.name,
-        path=None if config.model.path is None else base_folder.absolute() / config.model.path,
-        sha256=config.model.sha256,
-        environ=environ,
-    )
-    workers = config.inference.workers or (1 if cameras == 1 else min(cores(), cameras))
-    threads = max(1, cores() // workers)
-    session = open_session(
-        model.content, device=config.device, threads=threads, spin=threads > 1 and workers == 1
-    )
-    if session.warning is not None:
-        get_logger("infer").warning("device_fallback", detail=session.warning)
-    use_one_thread()
-    if session.provider == "cpu":
-        return Engine(session, model.name, workers, config.inference.max_batch or 1)
-    return Engine(
-        session, model.name, config.inference.workers or 1, config.inference.max_batch or 16
+def source_of(name: str, camera: Camera, base_folder: Path) -> Source:
+    """The source of one configured camera, not yet opened."""
+    ca_file = camera.ca_file and base_folder.absolute() / camera.ca_file
+    return make_source(
+        camera.url,
+        camera=name,
+        transport=camera.transport,
+        base_folder=base_folder,
+        tls=Tls(verify=camera.tls_verify, ca_file=ca_file),
     )
 
 
@@ -213,9 +164,7 @@ class App:
 
     def _camera_line(self, name: str, config: Config, base_folder: Path) -> CameraLine:
         camera = config.cameras[name]
-        source = make_source(
-            camera.url, camera=name, transport=camera.transport, base_folder=base_folder
-        )
+        source = source_of(name, camera, base_folder)
         lane = (
             self._lanes.add_lane(name, capacity=1, overflow="drop_oldest")
             if source.live
@@ -305,6 +254,12 @@ class App:
         self._lanes.close()
         try:
             self._group.run()
+        except StageStuck as stuck:
+            # A camera that is being dialled cannot be interrupted, only left behind: it holds no
+            # frame, its thread is a daemon, and waiting longer would only delay the end.
+            if not all(name.startswith("capture:") for name in stuck.names):
+                raise
+            get_logger("app").warning("cameras_left_behind", stages=", ".join(stuck.names))
         finally:
             timer.cancel()
             if self.http is not None:

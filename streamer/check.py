@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from streamer.app import open_engine
-from streamer.capture.schemes import make_source
+from streamer.app import source_of
 from streamer.config import Camera, Config
+from streamer.engine import open_engine
 from streamer.errors import SourceLost, StreamerError
 
 AT_ONCE = 16
@@ -44,9 +44,7 @@ def check_all(config: Config, *, base_folder: Path, environ: Mapping[str, str]) 
 
 def _first_picture(name: str, camera: Camera, base_folder: Path) -> tuple[str, bool]:
     """Dial one camera and wait for its first picture; what came of it, in words."""
-    source = make_source(
-        camera.url, camera=name, transport=camera.transport, base_folder=base_folder
-    )
+    source = source_of(name, camera, base_folder)
     stop = threading.Event()
     frames = iter(source.frames(stop))
     try:

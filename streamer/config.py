@@ -84,6 +84,13 @@ class Camera(_Section):
         None, description="long side of the detector's input for this camera; else the model's"
     )
 
+    tls_verify: bool = Field(
+        True, description="refuse rtsps and https cameras whose certificate is not good"
+    )
+    ca_file: Path | None = Field(
+        None, description="PEM file of authorities, or the camera's own certificate"
+    )
+
     @property
     def url(self) -> SourceUrl:
         """The source as a URL that prints itself without its secrets."""

@@ -15,9 +15,9 @@ from typing import BinaryIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from streamer.app import open_engine
 from streamer.capture.schemes import make_source
 from streamer.config import Config
+from streamer.engine import open_engine
 from streamer.errors import ConfigError, SourceLost
 from streamer.flow.channel import Channel
 from streamer.flow.fan import FanIn, FanOut

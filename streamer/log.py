@@ -39,6 +39,14 @@ class _StandardError:
         return sys.stderr.isatty()
 
 
+def _in_reading_order(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    first = {name: event.pop(name) for name in ("timestamp", "level", "stage", "event")
+             if name in event}  # fmt: skip
+    return {**first, **event}
+
+
 def configure(stream: TextIO | None = None, *, json: bool | None = None) -> None:
     """Send log lines to ``stream`` (standard error), as JSON unless it is a terminal."""
     out: Any = stream or _StandardError()
@@ -56,6 +64,7 @@ def configure(stream: TextIO | None = None, *, json: bool | None = None) -> None
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             _redact_values,
+            _in_reading_order,
             renderer,
         ],
         logger_factory=structlog.WriteLoggerFactory(file=out),

@@ -18,6 +18,7 @@ FLOORS: tuple[set[str], ...] = (
     {"status"},  # one reading of what flow counts
     {"stages", "capture", "inference", "publish", "client"},
     {"web", "config", "plugins", "testing"},
+    {"engine"},
     {"app"},
     CLI,
 )

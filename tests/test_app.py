@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import zmq
 
-from streamer.app import App, cores, open_engine
+from streamer.app import App
 from streamer.config import Config, parse_config
 from streamer.errors import BindError, ModelError, SourceLost
 from streamer.resources import resource
@@ -146,16 +146,6 @@ def test_one_size_one_detector_and_one_session_for_all() -> None:
     detectors = app._detectors
     assert detectors["a"] is detectors["b"]
     assert detectors["a"] is not detectors["c"]
-
-
-def test_workers_follow_cores_and_cameras() -> None:
-    one = config({"a": {"source": "synthetic:"}})
-    alone = open_engine(one, base_folder=ROOT, environ={}, cameras=1)
-    assert (alone.workers, alone.max_batch, alone.model) == (1, 1, "retinaface_mnet025")
-    assert open_engine(one, base_folder=ROOT, environ={}, cameras=50).workers == cores()
-    asked = config({"a": {"source": "synthetic:"}}, inference={"workers": 3, "max_batch": 2})
-    engine = open_engine(asked, base_folder=ROOT, environ={}, cameras=50)
-    assert (engine.workers, engine.max_batch) == (3, 2)
 
 
 def test_what_was_bound_is_let_go_when_a_later_part_cannot_be_built(free_port: int) -> None:

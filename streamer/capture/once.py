@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from streamer.errors import SourceLost
 from streamer.protocols import Source
@@ -28,7 +29,7 @@ class Once:
 
     def state(self) -> SourceState:
         """What the file is doing: connecting, live (being read), ended or refused."""
-        return self._state
+        return replace(self._state, decode_errors=getattr(self._source, "decode_errors", 0))
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
         """The frames of the wrapped source. Raises SourceLost as it does."""

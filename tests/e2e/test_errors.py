@@ -130,4 +130,19 @@ def test_a_gpu_that_is_not_there(tmp_path: Path) -> None:
     if Path("/proc/driver/nvidia").exists():
         pytest.skip("this machine has an NVIDIA GPU")
     file = config(tmp_path, "device: cuda\nhttp: null\ncameras: {a: {source: 'synthetic:'}}")
-    one_sentence(streamer("run", file), code=1, says="cuda")
+    one_sentence(streamer("run", file), code=1, says="CUDA")
+
+
+def test_stop_while_a_camera_is_dialled(tmp_path: Path) -> None:
+    """A camera that accepts and never answers cannot keep the program from ending well."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = f"rtsp://u:{SECRET}@127.0.0.1:{silent.getsockname()[1]}/x"
+        file = config(
+            tmp_path, f"http: null\npublish: {{zeromq: null}}\ncameras: {{a: {{source: '{url}'}}}}"
+        )
+        done = streamer("run", file, "--seconds", "1")
+    assert done.returncode == 0, done.stderr
+    assert SECRET not in done.stdout + done.stderr
+    assert "Ledger" in done.stdout

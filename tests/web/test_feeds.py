@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import socket
 import time
-from contextlib import ExitStack
 
 import cv2
 import httpx
@@ -11,8 +10,6 @@ import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-import streamer.web.connection
-import streamer.web.live
 from streamer.vision.picture import ArrayPicture
 from streamer.web.live import LiveView
 from tests.web.clients import (
@@ -26,16 +23,6 @@ from tests.web.clients import (
     watch,
 )
 from tests.web.synthetic import CAMERAS, Machine, Playing, outcome, until
-
-
-@pytest.fixture
-def encodes(monkeypatch):
-    made = []
-    real = streamer.web.live.encode
-    monkeypatch.setattr(
-        streamer.web.live, "encode", lambda image, q: (made.append(1), real(image, q))[1]
-    )
-    return made
 
 
 def test_pictures_of_all_cameras_arrive_and_change(server, live):
@@ -57,17 +44,6 @@ def test_pictures_of_all_cameras_arrive_and_change(server, live):
             assert header["status"] == "live"
             assert header["age_ms"] < 3000
             assert header["faces"] == (2 if camera == "yard" else 1)
-
-
-def test_the_status_of_all_cameras_comes_every_second_and_is_read_once_for_all(server, machine):
-    with watch(server) as one, watch(server) as two:
-        hello(one)
-        hello(two)
-        came = [[json.loads(viewer.recv(timeout=10)) for _ in range(3)] for viewer in (one, two)]
-    assert [message["type"] for message in came[0]] == ["status"] * 3
-    assert [camera["name"] for camera in came[0][0]["cameras"]] == list(CAMERAS)
-    assert came[0][0]["stale_after_s"] == 3.0
-    assert machine.readings <= 5, "two viewers, three messages each, are about three readings"
 
 
 def test_old_and_failed_pictures_are_told_as_such(server, live):
@@ -94,33 +70,6 @@ def test_the_viewer_chooses_the_width_and_may_change_its_mind():
         assert picture(viewer)[0]["width"] == 160
         hello(viewer, 480)
         until(lambda: picture(viewer)[0]["width"] == 480)
-
-
-def test_ten_viewers_cause_one_encode_for_each_picture(server, live, encodes):
-    with ExitStack() as stack:
-        viewers = [stack.enter_context(watch(server)) for _ in range(10)]
-        for viewer in viewers:
-            hello(viewer)
-        for index in range(5):
-            live.write(outcome("door", index))
-            frames = [picture(viewer)[0]["frame"] for viewer in viewers]
-            assert frames == [index] * 10
-    assert len(encodes) == 5
-
-
-def test_nothing_is_encoded_or_woken_without_viewers(server, live, encodes):
-    with watch(server) as viewer:
-        hello(viewer)
-        live.write(outcome("door"))
-        picture(viewer)
-    until(lambda: server.viewers == 0)
-    live.write(outcome("door", 1))  # rings the bell that the last viewer left behind
-    until(lambda: not live._bells)
-    made = len(encodes)
-    with Playing(live, fps=200) as playing:
-        until(lambda: playing.written > 100)
-        assert not live._bells
-    assert len(encodes) == made
 
 
 def test_a_viewer_that_tells_what_it_drew_gets_no_more_than_it_can_draw(server, live):
@@ -161,27 +110,6 @@ def test_who_does_not_read_is_cut_off_and_delays_nobody(machine):
             assert picture(fast)[0]["frame"] == index + 1
         finally:
             slow.close()
-
-
-def test_the_thirty_third_viewer_is_told_to_come_later(live, machine):
-    with serve(live, machine) as server, ExitStack() as stack:
-        for _ in range(31):
-            stack.enter_context(watch(server))
-        with watch(server):
-            until(lambda: server.viewers == 32)
-            with watch(server) as late, pytest.raises(ConnectionClosed) as closed:
-                late.recv(timeout=10)
-            assert closed.value.rcvd.code == 1013
-            assert "32 watch already" in closed.value.rcvd.reason
-            url = f"http://{server.address}/api/v1/cameras/door/live.mjpg"
-            refused = httpx.get(url)
-            assert refused.status_code == 503
-            assert "try again later" in refused.json()["error"]
-            assert httpx.get(f"http://{server.address}/healthz").status_code == 200
-        until(lambda: server.viewers == 31)
-        with watch(server) as welcome:
-            hello(welcome)
-            assert json.loads(welcome.recv(timeout=10))["type"] == "status"
 
 
 @pytest.mark.parametrize(
@@ -230,16 +158,6 @@ def test_bytes_that_are_no_websocket_frames_end_the_connection(server):
     tcp.sendall(b"\xff" * 64)
     until(lambda: server.viewers == 0)
     tcp.close()
-
-
-def test_viewers_that_vanish_are_forgotten(server, live):
-    gone = [stalled(server, '{"width": 160}') for _ in range(20)]
-    until(lambda: server.viewers == 20)
-    with Playing(live):
-        for tcp in gone:  # reset, as when a process is killed with data unread
-            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-            tcp.close()
-        until(lambda: server.viewers == 0)
 
 
 def test_mjpeg_shows_each_new_picture_and_says_when_it_goes_stale(machine):

@@ -2,34 +2,18 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 
 import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-import streamer.web.connection
-import streamer.web.live
 from streamer.web.guard import AllowedHosts
 from streamer.web.server import HttpServer
 from tests.web.clients import (
-    ended,
-    hello,
-    parts,
-    picture,
     raw,
-    serve,
-    watch,
 )
 from tests.web.synthetic import outcome, until
-
-
-def _answers(server):
-    try:
-        return httpx.get(f"http://{server.address}/healthz").status_code == 200
-    except httpx.HTTPError:
-        return False
 
 
 @pytest.mark.parametrize(
@@ -135,52 +119,6 @@ def test_a_websocket_elsewhere_is_refused(server):
         pass
 
 
-def test_requests_that_never_end_are_ended(monkeypatch, live, machine):
-    monkeypatch.setattr(streamer.web.connection, "_REQUEST_LIMIT_S", 0.3)
-    with serve(live, machine) as server:
-        host, port = server.address.rsplit(":", 1)
-        for beginning in (b"", b"GET / HTTP/1.1\r\nHost: loc"):
-            with socket.create_connection((host, int(port)), timeout=10) as tcp:
-                tcp.sendall(beginning)
-                assert ended(tcp)
-        with httpx.Client() as client:  # a second request on the same connection is watched too
-            assert client.get(f"http://{server.address}/healthz").status_code == 200
-            assert client.get(f"http://{server.address}/healthz").status_code == 200
-        live.write(outcome("door"))
-        with httpx.stream(
-            "GET", f"http://{server.address}/api/v1/cameras/door/live.mjpg", timeout=10
-        ) as stream:
-            pictures = parts(stream)
-            next(pictures)
-            time.sleep(0.5)  # longer than the limit: an answer may take as long as it likes
-            live.write(outcome("door", 1))
-            next(pictures)
-
-
-def test_a_head_without_end_is_refused_early(server):
-    host, port = server.address.rsplit(":", 1)
-    with socket.create_connection((host, int(port)), timeout=10) as tcp:
-        tcp.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ")
-        with pytest.raises(ConnectionError):
-            for _ in range(1000):
-                tcp.sendall(b"a" * 16384)
-    assert httpx.get(f"http://{server.address}/healthz").status_code == 200
-
-
-def test_more_connections_than_may_be_are_closed_at_once(monkeypatch, live, machine):
-    monkeypatch.setattr(streamer.web.connection, "MAX_CONNECTIONS", 5)
-    with serve(live, machine) as server:
-        host, port = server.address.rsplit(":", 1)
-        held = [socket.create_connection((host, int(port)), timeout=10) for _ in range(5)]
-        try:
-            with pytest.raises(httpx.HTTPError):
-                httpx.get(f"http://{server.address}/healthz")
-        finally:
-            for tcp in held:
-                tcp.close()
-        until(lambda: _answers(server))
-
-
 def test_a_fault_of_ours_is_logged_and_answered_without_detail(live, machine, caplog):
     def broken(accept):
         raise KeyError("hush")
@@ -191,24 +129,6 @@ def test_a_fault_of_ours_is_logged_and_answered_without_detail(live, machine, ca
         assert "hush" not in answer.text
         until(lambda: "bug in streamer" in caplog.text)
         assert httpx.get(f"http://{server.address}/healthz").status_code == 200
-
-
-def test_a_picture_that_cannot_be_converted_harms_only_itself(server, live, caplog):
-    class Broken:
-        width, height = 320, 180
-
-        def bgr(self, width=None, height=None):
-            raise OSError("rtsp://user:hush@camera failed")
-
-    with watch(server) as viewer:
-        hello(viewer)
-        live.write(outcome("door", 1, picture=Broken()))
-        live.write(outcome("yard", 2))
-        assert picture(viewer)[0]["camera"] == "yard"
-        live.write(outcome("door", 3))
-        assert picture(viewer)[0]["frame"] == 3
-    assert "a picture cannot be shown" in caplog.text
-    assert "hush" not in caplog.text
 
 
 @pytest.mark.parametrize(
