@@ -29,7 +29,7 @@ def main() -> None:
             browser = play.chromium.launch(
                 executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"]
             )
-            page = browser.new_page(viewport={"width": 1280, "height": 860}, color_scheme="dark")
+            page = browser.new_page(viewport={"width": 1280, "height": 540}, color_scheme="dark")
             for _ in range(100):
                 try:
                     page.goto(f"http://127.0.0.1:{PORT}/", wait_until="commit")

@@ -152,7 +152,11 @@ class App:
                 live = LiveView([line.name for line in self._cameras], clock=clock)
                 metrics = Metrics(self.status)
                 self.http = HttpServer(
-                    config.http.bind, live=live, status=self.status, metrics=metrics.exposition
+                    config.http.bind,
+                    live=live,
+                    status=self.status,
+                    metrics=metrics.exposition,
+                    allowed_hosts=config.http.allowed_hosts,
                 )
                 undo.callback(self.http.close)
                 self._add_sink(

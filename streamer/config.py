@@ -133,6 +133,11 @@ class Http(_Section):
     """The page, the metrics and the API."""
 
     bind: Address = Field("127.0.0.1:8080", description="host:port to listen on")
+    allowed_hosts: tuple[str, ...] = Field(
+        (),
+        max_length=64,
+        description="names a browser or Prometheus may call this machine by, besides its address",
+    )
 
 
 class Inference(_Section):

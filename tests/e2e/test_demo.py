@@ -78,7 +78,7 @@ def test_the_subscriber_of_the_readme_works() -> None:
             [sys.executable, "-c", snippet], stdout=subprocess.PIPE, text=True
         ) as reader:
             assert reader.stdout is not None
-            lines = [reader.stdout.readline() for _ in range(80)]
+            lines = [reader.stdout.readline() for _ in range(250)]
             reader.kill()
         assert {line.split()[0] for line in lines} == CAMERAS
         assert all(line.split()[2] == "detected" for line in lines)
