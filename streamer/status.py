@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 from streamer.errors import LossReason
 from streamer.flow.channel import ChannelStats
-from streamer.flow.fan import Ledger
+from streamer.flow.ledger import Ledger
 from streamer.flow.meters import DurationStats
 
 State: TypeAlias = Literal[

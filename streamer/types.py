@@ -25,10 +25,10 @@ LANDMARKS: Final = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right"
 """Order of the five points in every landmarks array, as RetinaFace was trained."""
 
 # Every pattern reads each character a bounded number of times, so a line of any length is quick.
-_USERINFO = re.compile(r"(?<!\S)(?P<scheme>[^\s:]*+:(?://)?)\S*@")
-_VALUES = re.compile(
-    r"(?P<key>[?&;][^=&?;\s'\"]++=|(?:pass(?:word|wd)?|pwd|token|secret)=)[^&\s'\"]+", re.IGNORECASE
-)
+_USERINFO = re.compile(r"(?<!\S)(?P<scheme>[^\s:]*+:(?://)?)(?P<hidden>\S*)@(?P<rest>\S*)")
+_KEY = r"(?:[?&;][^=&?;\s'\"]++|pass(?:word|wd)?|pwd|token|secret)="
+_VALUES = re.compile(rf"(?P<key>{_KEY})[^&\s'\"]+", re.IGNORECASE)
+_QUERY = re.compile(rf"\?|{_KEY}", re.IGNORECASE)
 _SCHEME = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*):(?://)?", re.IGNORECASE)
 
 
@@ -38,8 +38,10 @@ def redact(text: str) -> str:
     It hides too much rather than too little, since a password may hold anything but a line end:
     in each line, everything between the first ``://`` and the last ``@``; in each word with a
     colon before an ``@``, everything between the two (``admin:secret@host``); and the values of
-    a query or of a ``password=``. Two URLs in a line with an ``@`` after the second thus become
-    one. Text without ``@`` and ``=`` never changes. Time grows with the length of the text only.
+    a query or of a ``password=``. Where a query seems to begin before that ``@``, it may be of
+    the query, so the word after it goes too. Two URLs in a line with an ``@`` after the second
+    thus become one. Text without ``@`` and ``=`` never changes. Time grows with the length of
+    the text only.
     """
     if "@" in text:
         text = "\n".join(map(_without_userinfo, text.split("\n")))
@@ -51,8 +53,16 @@ def _without_userinfo(line: str) -> str:
         return line
     start, end = line.find("://"), line.rfind("@")
     if 0 <= start < end:
-        line = f"{line[:start]}://***{line[end:]}"
-    return _USERINFO.sub(r"\g<scheme>***@", line)
+        hidden, rest = line[start:end], line[end + 1 :]
+        if _QUERY.search(hidden):
+            rest = re.sub(r"\A\S*", "***", rest)
+        line = f"{line[:start]}://***@{rest}"
+    return _USERINFO.sub(_hide_userinfo, line)
+
+
+def _hide_userinfo(word: re.Match[str]) -> str:
+    rest = "***" if _QUERY.search(word["hidden"]) else word["rest"]
+    return f"{word['scheme']}***@{rest}"
 
 
 class SourceUrl:
@@ -97,6 +107,7 @@ class SourceUrl:
         userinfo, _, rest = shown.rpartition("@")
         if ":" in userinfo:  # without a colon the @ is of a file's name and no secret
             scheme = _SCHEME.match(shown)
+            rest = "***" if _QUERY.search(userinfo) else rest
             shown = f"{scheme[0] if scheme else ''}***@{rest}"
         address, mark, query = shown.partition("?")
         if mark:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from streamer.console import ledger_table, live_table, print_ledger
 from streamer.flow.channel import ChannelStats
-from streamer.flow.fan import Ledger
+from streamer.flow.ledger import Ledger
 from streamer.flow.meters import Durations
 from streamer.status import CameraStatus, SourceState, Status
 

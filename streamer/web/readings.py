@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from streamer.flow.channel import ChannelStats
-from streamer.flow.fan import Ledger
+from streamer.flow.ledger import Ledger
 from streamer.flow.meters import DurationStats
 from streamer.status import CameraStatus, SinkStatus, Status
 from streamer.types import redact

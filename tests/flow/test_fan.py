@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from streamer.flow.channel import Channel, Closed
-from streamer.flow.fan import FanIn, FanOut, Ledger
+from streamer.flow.fan import FanIn, FanOut
+from streamer.flow.ledger import Ledger
 
 WAIT_S = 10.0
 
@@ -714,10 +715,3 @@ def test_no_outcome_is_kept_alive_by_the_error_of_a_gone_sink():
         assert seen() is None
     finally:
         gc.enable()
-
-
-def test_a_ledger_with_a_lost_frame_does_not_close():
-    ledger = Ledger(5, {"detected": 1}, 1, {("infer", "queue_full"): 1}, waiting=1, held=0)
-    assert ledger.in_flight == 1
-    assert ledger.imbalance == 1
-    assert not ledger.closes

@@ -252,10 +252,8 @@ def test_a_name_cannot_lead_out_of_the_cache(cache: Path, name: str) -> None:
 # read and load ----------------------------------------------------------------------------------
 
 
-def test_the_real_default_is_read_with_its_hash(tmp_path: Path) -> None:
-    real = model_path(DEFAULT_MODEL)
-    if not real.is_file():
-        pytest.skip("the default model has not been fetched: run `streamer models pull`")
+def test_the_real_default_is_read_with_its_hash(model_path: Path, tmp_path: Path) -> None:
+    real = model_path
     loaded = load_model(DEFAULT_MODEL, environ={VARIABLE: str(real)})
     assert loaded.name == DEFAULT_MODEL
     assert loaded.sha256 == sha(loaded.content) == load_registry()[DEFAULT_MODEL].sha256

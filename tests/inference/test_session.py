@@ -339,6 +339,7 @@ def test_auto_then_runs_on_the_cpu_and_warns(build) -> None:
     assert not fake.opened[-1]["cuda"]
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not HAS_CUDA, reason="needs onnxruntime-gpu")
 def test_the_real_gpu_build_uses_its_gpu_or_says_why_not(capfd) -> None:
     session = open_session(model_bytes(), device="auto", threads=1, spin=False)

@@ -1,6 +1,5 @@
 """What Prometheus reads, told by a full status with awkward values and read back by parsers."""
 
-import shutil
 import subprocess
 from dataclasses import replace
 
@@ -11,7 +10,7 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from streamer.flow.channel import ChannelStats
-from streamer.flow.fan import Ledger
+from streamer.flow.ledger import Ledger
 from streamer.flow.meters import Durations, DurationStats
 from streamer.publish.metrics import METRICS, Metrics
 from streamer.status import STATES, CameraStatus, SinkStatus, SourceState, Status
@@ -250,7 +249,6 @@ def test_an_empty_program_is_told_too() -> None:
 
 
 @pytest.mark.prometheus
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 @pytest.mark.parametrize("status", [FULL, EMPTY], ids=["full", "empty"])
 def test_prometheus_finds_nothing_to_complain_of(status: Status) -> None:
     body, _ = Metrics(lambda: status).exposition()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from streamer.flow.channel import ChannelStats
-from streamer.flow.fan import Ledger
+from streamer.flow.ledger import Ledger
 from streamer.flow.meters import DurationStats
 from streamer.status import CameraStatus, SinkStatus, SourceState, Status
 from streamer.types import Faces, Failure, Frame, Outcome, Picture, Result, Stamps, Tracks

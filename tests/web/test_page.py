@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from streamer.flow.fan import Ledger
+from streamer.flow.ledger import Ledger
 from streamer.status import SourceState
 from streamer.web.live import LiveView
 from streamer.web.server import HttpServer
