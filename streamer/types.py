@@ -25,8 +25,8 @@ LANDMARKS: Final = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right"
 """Order of the five points in every landmarks array, as RetinaFace was trained."""
 
 # Every pattern reads each character a bounded number of times, so a line of any length is quick.
-_USERINFO = re.compile(r"(?<!\S)(?P<scheme>[^\s:]*+:(?://)?)(?P<hidden>\S*)@(?P<rest>\S*)")
-_KEY = r"(?:[?&;][^=&?;\s'\"]++|pass(?:word|wd)?|pwd|token|secret)="
+_USERINFO = re.compile(r"(?<!\S)(?P<scheme>[^\s:]*:(?://)?)(?P<hidden>\S*)@(?P<rest>\S*)")
+_KEY = r"(?:[?&;][^=&?;\s'\"]+|pass(?:word|wd)?|pwd|token|secret)="
 _VALUES = re.compile(rf"(?P<key>{_KEY})[^&\s'\"]+", re.IGNORECASE)
 _QUERY = re.compile(rf"\?|{_KEY}", re.IGNORECASE)
 _SCHEME = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*):(?://)?", re.IGNORECASE)

@@ -97,9 +97,15 @@ def test_a_source_url_without_a_scheme_hides_its_login(password, host):
     st.sampled_from(["http://h/x", "rtsp://u:p@h/x", "h:80/x", "/x"]),
 )
 @example("@\ue000", "token", "?", "http://h/x")
+@example("@\ue000", "token", "?", "h:80/x")
 def test_query_values_are_hidden(value, key, mark, before):
     assert not holds_secret(redact(f"cannot open {before}{mark}{key}={value} now"))
     assert not holds_secret(str(SourceUrl(f"{before}?{key}={value}&b=1")))
+
+
+def test_a_source_url_hides_a_password_in_its_path():
+    url = SourceUrl("rtsp://h:554/user=a_password=s3cret_channel=1.sdp?real_stream")
+    assert str(url) == "rtsp://h:554/user=a_password=***"
 
 
 @given(without("@&", awkward))

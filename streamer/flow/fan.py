@@ -137,10 +137,7 @@ class Batch(Generic[T]):
         Raises ``KeyError`` when it was settled or dropped already, or the batch has ended.
         """
         with self._fan._lock:
-            self._open.remove(position)
-            lane = self._lanes[position]
-            lane._held -= 1
-            lane._settled[status] += 1
+            self._let_go(position)._settled[status] += 1
 
     def drop(self, position: int, reason: str) -> None:
         """Count the item at ``position`` of :attr:`items` as dropped in this stage.
@@ -148,10 +145,14 @@ class Batch(Generic[T]):
         Raises ``KeyError`` when it was settled or dropped already, or the batch has ended.
         """
         with self._fan._lock:
-            self._open.remove(position)
-            lane = self._lanes[position]
-            lane._held -= 1
-            lane._dropped["infer", reason] += 1
+            self._let_go(position)._dropped["infer", reason] += 1
+
+    def _let_go(self, position: int) -> Lane[T]:
+        """With the lock held: the lane of an item that this worker holds no longer."""
+        self._open.remove(position)
+        lane = self._lanes[position]
+        lane._held -= 1
+        return lane
 
     def __enter__(self) -> Batch[T]:
         """Begin the work on the batch."""

@@ -14,13 +14,16 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from streamer.errors import StageFailure, StageStuck
 from streamer.flow.channel import Closed
 
 ABORTED_S: Final = 2.0
 """Seconds that a stage has to end after everything it reads was aborted."""
+
+DETACH_S: Final = 1.5
+"""Seconds that a detachable stage has to end when nothing else is left to wait for."""
 
 
 class Writable(Protocol):
@@ -41,7 +44,9 @@ class Readable(Protocol):
 class Stage:
     """A function to run on a thread named ``name``.
 
-    A stage that is not ``vital`` may raise without ending the others.
+    A stage that is not ``vital`` may raise without ending the others. A ``detachable`` one holds
+    nothing that anybody waits for (a camera that is being dialled, say, which cannot be
+    interrupted): at a stop it may be left behind on its daemon thread, and that is no failure.
     """
 
     name: str
@@ -49,15 +54,27 @@ class Stage:
     writes: Sequence[Writable] = ()
     reads: Sequence[Readable] = ()
     vital: bool = True
+    detachable: bool = False
+
+
+class _Begin(NamedTuple):
+    """An event of :meth:`StageGroup.start`."""
+
+    stage: Stage
 
 
 class StageGroup:
     """Runs stages until all have ended, one has failed, or :meth:`stop` is called."""
 
     def __init__(
-        self, stages: Sequence[Stage], *, stopping: threading.Event, drain_s: float
+        self,
+        stages: Sequence[Stage],
+        *,
+        stopping: threading.Event,
+        drain_s: float,
+        intake: Sequence[Writable] = (),
     ) -> None:
-        """``stopping`` is set at :meth:`stop`, for sources to see.
+        """``stopping`` is set and ``intake`` closed at :meth:`stop`, for sources to see.
 
         After a stop or a failure stages have ``drain_s`` seconds to end by themselves; then
         everything they read is aborted, and :data:`ABORTED_S` later they are named and left
@@ -68,17 +85,34 @@ class StageGroup:
         self._stages = list(stages)
         self._stopping = stopping
         self._drain_s = drain_s
-        # One queue for "stop" (None) and "this stage has ended": its put() is written in C and
-        # takes no lock that the interrupted code may hold, so a signal handler may call it.
-        self._events: queue.SimpleQueue[Stage | None] = queue.SimpleQueue()
+        self._intake = tuple(intake)
+        # One queue for "stop" (None), "begin this stage" and "this stage has ended": its put() is
+        # written in C and takes no lock that the interrupted code may hold, so a signal handler
+        # may call it.
+        self._events: queue.SimpleQueue[Stage | _Begin | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._running: dict[str, Stage] = {}  # only run()'s own thread touches it
         self._failures: list[Exception] = []
         self._side_failures: list[Exception] = []
+        self._left_behind: tuple[str, ...] = ()
 
     def stop(self) -> None:
         """Ask all stages to end. Safe in a signal handler, before :meth:`run`, more than once."""
         self._events.put(None)
+
+    def start(self, stage: Stage) -> None:
+        """Run one more stage, from any thread; it never begins when the group is ending.
+
+        Then what it writes is closed and what only it reads is aborted, as if it had ended.
+        """
+        with self._lock:
+            self._stages.append(stage)
+        self._events.put(_Begin(stage))
+
+    @property
+    def left_behind(self) -> tuple[str, ...]:
+        """Names of the detachable stages that had not ended when :meth:`run` did."""
+        return self._left_behind
 
     @property
     def side_failures(self) -> tuple[Exception, ...]:
@@ -98,7 +132,9 @@ class StageGroup:
             self._wait(None)
         finally:
             self._drain()
-        stuck = StageStuck(sorted(self._running)) if self._running else None
+        self._left_behind = tuple(n for n, stage in self._running.items() if stage.detachable)
+        names = sorted(set(self._running) - set(self._left_behind))
+        stuck = StageStuck(names) if names else None
         if self._failures:
             if stuck is not None:
                 stuck.add_note(f"in stage {', '.join(map(repr, stuck.names))}")
@@ -108,6 +144,9 @@ class StageGroup:
             raise stuck
 
     def _start(self, stage: Stage) -> None:
+        if stage.name in self._running:
+            self._end(stage, ValueError(f"there is a stage {stage.name!r} already"))
+            return
         self._running[stage.name] = stage
         thread = threading.Thread(
             target=self._run_stage, args=(stage,), name=stage.name, daemon=True
@@ -119,10 +158,12 @@ class StageGroup:
 
     def _drain(self) -> None:
         """Give what still runs its time to end, then take away what it reads."""
+        self._stopping.set()
+        for end in self._intake:
+            end.close()
         if self._running:
-            self._stopping.set()
             self._wait(self._drain_s)
-        if self._running:
+        if self._needed():
             for stage in self._running.values():
                 for source in stage.reads:
                     source.abort()
@@ -134,16 +175,29 @@ class StageGroup:
         Without a limit, only until a stop is asked or a stage has failed.
         """
         deadline = None if limit_s is None else time.monotonic() + limit_s
+        alone_at: float | None = None  # since when only detachable stages are left
         while self._running:
+            if deadline is not None and not self._needed():
+                alone_at = time.monotonic() if alone_at is None else alone_at
+                deadline = min(deadline, alone_at + DETACH_S)
             try:
                 left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
-                ended = self._events.get(timeout=left_s)
+                event = self._events.get(timeout=left_s)
             except queue.Empty:
                 return
-            if ended is not None:
-                del self._running[ended.name]
-            if limit_s is None and (ended is None or self._failures):
+            if isinstance(event, _Begin):
+                if self._stopping.is_set():
+                    self._fold(event.stage, failed=False)
+                else:
+                    self._start(event.stage)
+            elif event is not None:
+                self._running.pop(event.name, None)
+            if limit_s is None and (event is None or self._failures):
                 return
+
+    def _needed(self) -> bool:
+        """Whether a stage still runs that must end in order."""
+        return not all(stage.detachable for stage in self._running.values())
 
     def _run_stage(self, stage: Stage) -> None:
         self._end(stage, _failure_of(stage.run))

@@ -115,6 +115,7 @@ class ChannelMachine(RuleBasedStateMachine):
     def put_and_wait(self):
         item = self.next_item()
         self.blocked.append((item, Blocked(self.channel, item)))
+        wait_until(lambda: self.channel._not_full._waiters)
 
     def let_blocked_in(self):
         while self.blocked and (not self.full or self.closed or self.aborted):

@@ -154,6 +154,7 @@ class FanInMachine(RuleBasedStateMachine):
         if camera is not None:
             camera.number += 1
             camera.blocked = Blocked(camera.lane, (camera.lane.name, camera.number))
+            wait_until(lambda: camera.lane._not_full._waiters)
 
     def let_blocked_in(self, camera):
         if camera.blocked is None or self.would_wait(camera):
@@ -406,8 +407,8 @@ def test_idle_workers_end_when_all_is_closed_in_any_order(first):
     fan = FanIn("f")
     lane = fan.add_lane("a", capacity=1, overflow="block")
     workers = [in_thread(lambda: list(fan.batches(1))) for _ in range(3)]
-    wait_until(lambda: waiting_workers(fan) == 3)
     for end in (fan, lane) if first == "fan" else (lane, fan):
+        wait_until(lambda: waiting_workers(fan) == 3)
         end.close()
     assert all(ended(worker) for worker in workers)
 
