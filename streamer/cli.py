@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import webbrowser
 from pathlib import Path
 from types import FrameType
@@ -91,11 +92,23 @@ def _complain_of_stage(error: Exception) -> None:
 
 
 @cli.command()
-def run(config: ConfigFile, seconds: Seconds = None) -> None:
+def run(
+    config: ConfigFile,
+    seconds: Seconds = None,
+    reload: Annotated[
+        bool, typer.Option(help="Follow the file: cameras change when it does.")
+    ] = True,
+) -> None:
     """Run cameras as a configuration says, until stopped (Ctrl-C) or the files have ended."""
     from streamer.config import load_config
 
-    _run(load_config(config, os.environ), base_folder=config.resolve().parent, seconds=seconds)
+    path = config.resolve()
+    _run(
+        load_config(config, os.environ),
+        base_folder=path.parent,
+        seconds=seconds,
+        followed=path if reload else None,
+    )
 
 
 @cli.command()
@@ -121,18 +134,30 @@ def demo(
 
 
 def _run(
-    config: Config, *, base_folder: Path, seconds: float | None, browser: bool = False
+    config: Config,
+    *,
+    base_folder: Path,
+    seconds: float | None,
+    browser: bool = False,
+    followed: Path | None = None,
 ) -> None:
     from streamer.app import App
     from streamer.console import Watch, print_ledger
+    from streamer.reload import follow
 
     app = App(config, base_folder=base_folder, environ=os.environ)
     _stop_on_signals(app)
     _say_where(app, browser=browser)
+    ended = threading.Event()
+    if followed is not None:
+        threading.Thread(
+            target=follow, args=(followed, app, os.environ, ended), name="config", daemon=True
+        ).start()
     try:
         with Watch(app.status):
             app.run(seconds=seconds)
     finally:
+        ended.set()
         print_ledger(app.status())
     if not all(camera.ledger.closes for camera in app.status().cameras):
         _complain("the ledger does not close: this is a fault of streamer, please report it")

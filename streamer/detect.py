@@ -6,8 +6,7 @@ import sys
 import threading
 import time
 import uuid
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
@@ -20,25 +19,24 @@ from streamer.config import Config
 from streamer.engine import open_engine
 from streamer.errors import ConfigError, SourceLost
 from streamer.flow.channel import Channel
-from streamer.flow.fan import FanIn, FanOut
+from streamer.flow.fan import FanIn, Lane
+from streamer.flow.fan_out import FanOut
 from streamer.flow.meters import Durations, Rate
 from streamer.flow.stage import Stage, StageGroup
-from streamer.protocols import Detector, Sink, Tracker
+from streamer.protocols import Detector, Sink
 from streamer.publish.annotated import AnnotatedSink
 from streamer.publish.jsonlines import JsonLinesSink
-from streamer.stages import CameraMeters, StageMeters, capture, infer, publish
-from streamer.types import Frame, Outcome, SourceUrl
+from streamer.stages import CameraMeters, CameraWork, Job, StageMeters, capture, infer, publish
+from streamer.types import Outcome, SourceUrl
 from streamer.vision.tracking import IouTracker
 
 
 class FileList:
-    """A source of all frames of several files, one file after the other.
+    """Several files read one after the other, each with identities of its own.
 
-    Each frame's ``camera`` is its file's name and its ``index`` counts from 0 in that file. A
-    file that cannot be read is noted in :attr:`failed` and the next one follows.
+    A frame's ``camera`` is its file's name and its ``index`` counts from 0 in that file. A file
+    that cannot be read is noted in :attr:`failed`, as a sentence, and the next one follows.
     """
-
-    live = False
 
     def __init__(self, files: Sequence[Path]) -> None:
         """Read ``files`` in this order."""
@@ -46,19 +44,22 @@ class FileList:
         self.failed: list[str] = []
         self.done = 0
 
-    def frames(self, stop: threading.Event) -> Iterator[Frame]:
-        """The frames of every file that can be read."""
+    def read(
+        self, lane: Lane[Job], detector: Detector, meters: CameraMeters, *, stop: threading.Event
+    ) -> None:
+        """Offer all frames of every file that can be read. Raises Closed as the lane does."""
         for file in self._files:
+            if stop.is_set():
+                return
             source = make_source(
                 SourceUrl(str(file.absolute())), camera=file.name, base_folder=file.parent
             )
+            work = CameraWork(detector, IouTracker(), meters)
             try:
-                yield from source.frames(stop)
+                capture(source, lane, lambda _at: True, work, stop=stop)
             except SourceLost as lost:
                 self.failed.append(f"{file}: {lost}")
             self.done += 1
-            if stop.is_set():
-                return
 
 
 def detect_files(
@@ -103,7 +104,7 @@ def _run(source: FileList, detector: Detector, sinks: Mapping[str, Sink], *, tot
     """Join the stages, run them to the end, and show how far they are."""
     clock = time.monotonic
     stop = threading.Event()
-    lanes: FanIn[Frame] = FanIn("infer")
+    lanes: FanIn[Job] = FanIn("infer")
     lane = lanes.add_lane("files", capacity=4, overflow="block")
     lanes.close()
     outlet: FanOut[Outcome] = FanOut()
@@ -113,29 +114,21 @@ def _run(source: FileList, detector: Detector, sinks: Mapping[str, Sink], *, tot
     for channel in channels.values():
         outlet.add(channel)
     meters = CameraMeters(Rate(clock), Rate(clock), Durations())
-    detectors: Mapping[str, Detector] = defaultdict(lambda: detector)
-    trackers: Mapping[str, Tracker] = defaultdict(IouTracker)
-    all_meters: Mapping[str, CameraMeters] = defaultdict(lambda: meters)
     times = StageMeters(Durations(), Durations(), Durations())
 
     def run_infer() -> None:
-        infer(lanes, detectors, trackers, outlet, all_meters, times, max_batch=1, clock=clock)
+        infer(lanes, outlet, times, max_batch=1, clock=clock)
+
+    def publish_stage(name: str) -> Stage:
+        def run() -> None:
+            publish(channels[name], sinks[name], None, None, clock=clock)
+
+        return Stage(f"publish:{name}", run, reads=[channels[name]])
 
     stages = [
-        Stage(
-            "capture",
-            lambda: capture(source, lane, lambda _at: True, meters, stop=stop),
-            writes=[lane],
-        ),
+        Stage("capture", lambda: source.read(lane, detector, meters, stop=stop), writes=[lane]),
         Stage("infer", run_infer, reads=[lanes], writes=[outlet]),
-        *(
-            Stage(
-                f"publish:{name}",
-                lambda name=name: publish(channels[name], sinks[name], {}, None, clock=clock),  # type: ignore[misc]
-                reads=[channels[name]],
-            )
-            for name in sinks
-        ),
+        *map(publish_stage, sinks),
     ]
     group = StageGroup(stages, stopping=stop, drain_s=30.0)
     console = Console(stderr=True)

@@ -43,6 +43,10 @@ class ConfigError(StreamerError):
         self.problems = tuple(problems)
         super().__init__("\n".join(self.problems))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Travel whole to another process."""
+        return type(self), (self.problems,)
+
 
 class MissingDependency(StreamerError):
     """An optional package is missing; the text names the extra that brings it."""
@@ -72,6 +76,10 @@ class SourceLost(StreamerError):
         self.reason: LossReason = reason
         super().__init__(detail)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Travel whole to another process."""
+        return type(self), (self.reason, str(self))
+
 
 class StageFailure(ExceptionGroup[Exception], StreamerError):
     """One or more stages raised. Each member carries a note "in stage 'name'"."""
@@ -86,3 +94,7 @@ class StageStuck(StreamerError):
         super().__init__(
             f"{', '.join(self.names)} did not end in time; the process ends without waiting for it"
         )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Travel whole to another process."""
+        return type(self), (self.names,)

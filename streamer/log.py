@@ -18,12 +18,19 @@ from streamer.types import SourceUrl, redact
 def _redact_values(
     _logger: object, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    for key, value in event.items():
-        if isinstance(value, SourceUrl):
-            event[key] = str(value)
-        elif isinstance(value, str):
-            event[key] = redact(value)
-    return event
+    return {key: _redacted(value) for key, value in event.items()}
+
+
+def _redacted(value: Any) -> Any:
+    if isinstance(value, SourceUrl):
+        return str(value)
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {key: _redacted(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_redacted(item) for item in value]
+    return value
 
 
 class _StandardError:

@@ -7,12 +7,14 @@ variables; it ends by returning. ``app`` puts each on a thread and joins them by
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from streamer.errors import DetectionFailed
 from streamer.flow.channel import Channel
-from streamer.flow.fan import FanIn, FanOut, Lane
+from streamer.flow.fan import Batch, FanIn, Lane
+from streamer.flow.fan_out import FanOut
 from streamer.flow.meters import Durations, Rate
 from streamer.log import get_logger
 from streamer.protocols import Detector, Sink, Source, Tracker
@@ -34,6 +36,8 @@ class CameraMeters:
     faces_total: int = 0
     faces_now: int = 0
     newest_captured_at: float | None = None
+    next_epoch: int = 0
+    next_index: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,35 +49,56 @@ class StageMeters:
     publish: Durations
 
 
+@dataclass(frozen=True, slots=True)
+class CameraWork:
+    """What one camera's frames are looked at with, and where they are counted."""
+
+    detector: Detector
+    tracker: Tracker
+    meters: CameraMeters
+
+
+class Job(NamedTuple):
+    """A frame and what it is to be looked at with: what travels from capture to inference."""
+
+    frame: Frame
+    work: CameraWork
+
+
 def capture(
     source: Source,
-    lane: Lane[Frame],
+    lane: Lane[Job],
     wants: Callable[[float], bool],
-    meters: CameraMeters,
+    work: CameraWork,
     *,
+    first_epoch: int = 0,
+    first_index: int = 0,
     stop: threading.Event,
 ) -> None:
     """Stage 1, one for each camera: read frames, choose those to look at, offer them.
 
     ``wants`` says of a frame's instant (seconds) whether to look at it. A live lane lets the
     oldest go rather than wait; a file lane waits. Files are paced by their own time, so that
-    ``max_fps`` means the same however fast the file is read.
+    ``max_fps`` means the same however fast the file is read. ``first_epoch`` and ``first_index``
+    are where a camera goes on that was there before under this name.
     """
     for frame in source.frames(stop):
+        meters = work.meters
         meters.captured.tick()
+        if first_epoch or first_index:
+            frame = replace(frame, epoch=first_epoch + frame.epoch, index=first_index + frame.index)
+        meters.next_epoch, meters.next_index = frame.epoch + 1, frame.index + 1
         at = frame.captured_at if source.live or frame.pts is None else frame.pts
         if wants(at):
-            lane.put(frame)
+            lane.put(Job(frame, work))
         else:
             lane.skip()
+        del frame  # do not keep a picture alive while waiting for the next
 
 
 def infer(
-    lanes: FanIn[Frame],
-    detectors: Mapping[str, Detector],
-    trackers: Mapping[str, Tracker],
+    lanes: FanIn[Job],
     outlet: FanOut[Outcome],
-    meters: Mapping[str, CameraMeters],
     times: StageMeters,
     *,
     max_batch: int,
@@ -81,66 +106,78 @@ def infer(
 ) -> None:
     """Stage 2, one for each worker: take what is ready, find faces, give them identity.
 
-    ``detectors`` and ``trackers`` are by camera; cameras that share a detector share a batch. A
-    frame that could not be looked at becomes a :class:`Failure`, counted as dropped, and is
-    never an empty result.
+    Cameras that share a detector share a batch. A frame that could not be looked at becomes a
+    :class:`Failure`, counted as dropped, and is never an empty result.
     """
     failures = 0
     for batch in lanes.batches(max_batch):
         with batch:
             taken_at = clock()
-            for positions in _by_detector(batch.items, detectors):
-                frames = [batch.items[p] for p in positions]
-                detector = detectors[frames[0].camera]
-                try:
-                    found = detector.detect([frame.picture for frame in frames])
-                except DetectionFailed as error:
-                    failures += 1
-                    log.warning("detection_failed", camera=frames[0].camera, reason=str(error))
-                    if failures >= FAILURES_IN_A_ROW:
-                        raise
-                    stamps = [Stamps(f.captured_at, taken_at, clock()) for f in frames]
-                    for p, frame, stamp in zip(positions, frames, stamps, strict=True):
-                        outlet.put(Failure(frame, stamp, str(error)))
-                        batch.drop(p, "failed")
+            for positions in _by_detector(batch.items):
+                if _look(batch, positions, outlet, times, taken_at, clock):
+                    failures = 0
                     continue
-                failures = 0
-                detected_at = clock()
-                for p, frame, faces in zip(positions, frames, found, strict=True):
-                    tracks = trackers[frame.camera].update(faces, frame.captured_at)
-                    times.wait.observe(taken_at - frame.captured_at)
-                    times.infer.observe(detected_at - taken_at)
-                    stamp = Stamps(frame.captured_at, taken_at, detected_at)
-                    outlet.put(Result(frame, tracks, stamp))
-                    batch.settle(p, "detected")
-                    meter = meters[frame.camera]
-                    meter.detected.tick()
-                    meter.faces_total += len(tracks)
-                    meter.faces_now = len(tracks)
-                    meter.newest_captured_at = frame.captured_at
+                failures += 1
+                if failures >= FAILURES_IN_A_ROW:
+                    raise DetectionFailed(
+                        f"the detector failed {failures} times in a row; the log says why"
+                    )
 
 
-def _by_detector(frames: Sequence[Frame], detectors: Mapping[str, Detector]) -> list[list[int]]:
-    """Positions of ``frames`` grouped by the detector of their camera."""
+def _look(
+    batch: Batch[Job],
+    positions: Sequence[int],
+    outlet: FanOut[Outcome],
+    times: StageMeters,
+    taken_at: float,
+    clock: Callable[[], float],
+) -> bool:
+    """Detect, track and hand on the jobs at ``positions``; False when the detector failed."""
+    jobs = [batch.items[position] for position in positions]
+    try:
+        found = jobs[0].work.detector.detect([job.frame.picture for job in jobs])
+    except DetectionFailed as error:
+        log.warning("detection_failed", camera=jobs[0].frame.camera, reason=str(error))
+        for position, (frame, _) in zip(positions, jobs, strict=True):
+            outlet.put(Failure(frame, Stamps(frame.captured_at, taken_at, clock()), str(error)))
+            batch.drop(position, "failed")
+        return False
+    detected_at = clock()
+    for position, (frame, work), faces in zip(positions, jobs, found, strict=True):
+        tracks = work.tracker.update(faces, frame.captured_at)
+        times.wait.observe(taken_at - frame.captured_at)
+        times.infer.observe(detected_at - taken_at)
+        outlet.put(Result(frame, tracks, Stamps(frame.captured_at, taken_at, detected_at)))
+        batch.settle(position, "detected")
+        meters = work.meters
+        meters.detected.tick()
+        meters.faces_total += len(tracks)
+        meters.faces_now = len(tracks)
+        meters.newest_captured_at = frame.captured_at
+    return True
+
+
+def _by_detector(jobs: Sequence[Job]) -> list[list[int]]:
+    """Positions of ``jobs`` grouped by the detector of their camera."""
     groups: dict[int, list[int]] = {}
-    for position, frame in enumerate(frames):
-        groups.setdefault(id(detectors[frame.camera]), []).append(position)
+    for position, job in enumerate(jobs):
+        groups.setdefault(id(job.work.detector), []).append(position)
     return list(groups.values())
 
 
 def publish(
     inlet: Channel[Outcome],
     sink: Sink,
-    latency: Mapping[str, Durations],
+    latency: Callable[[str], Durations | None] | None,
     times: Durations | None,
     *,
     clock: Callable[[], float],
 ) -> None:
     """Stage 3, one for each sink: write every outcome, then close the sink.
 
-    ``latency`` (by camera, capture to the end of the write) and ``times`` (detection to the end
-    of the write) are observed by the sink that people's programs listen to, and empty and None
-    for the others.
+    ``latency`` gives, by camera, what observes capture to the end of the write; ``times``
+    observes detection to the end of the write. Both belong to the sink that people's programs
+    listen to, and are None for the others.
     """
     try:
         for outcome in inlet:
@@ -148,7 +185,9 @@ def publish(
             written_at = clock()
             if times is not None:
                 times.observe(written_at - outcome.stamps.detected_at)
-            if outcome.frame.camera in latency:
-                latency[outcome.frame.camera].observe(written_at - outcome.stamps.captured_at)
+            durations = latency(outcome.frame.camera) if latency is not None else None
+            if durations is not None:
+                durations.observe(written_at - outcome.stamps.captured_at)
+            del outcome  # do not keep a picture alive while waiting for the next
     finally:
         sink.close()

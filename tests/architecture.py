@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-CLI = {"cli", "__main__", "console", "models_console", "check", "detect"}
+CLI = {"cli", "__main__", "console", "models_console", "check", "detect", "reload"}
 """Modules of the top floor: they make one room, and may import each other."""
 
 FLOORS: tuple[set[str], ...] = (
@@ -19,6 +19,7 @@ FLOORS: tuple[set[str], ...] = (
     {"stages", "capture", "inference", "publish", "client"},
     {"web", "config", "plugins", "testing"},
     {"engine"},
+    {"cameras"},
     {"app"},
     CLI,
 )

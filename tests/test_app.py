@@ -143,7 +143,7 @@ def test_one_size_one_detector_and_one_session_for_all() -> None:
             }
         )
     )
-    detectors = app._detectors
+    detectors = {line.name: line.work.detector for line in app._cameras.lines()}
     assert detectors["a"] is detectors["b"]
     assert detectors["a"] is not detectors["c"]
 

@@ -11,13 +11,23 @@ import pytest
 
 from streamer.errors import DetectionFailed, StageFailure
 from streamer.flow.channel import Channel
-from streamer.flow.fan import FanIn, FanOut
+from streamer.flow.fan import FanIn
+from streamer.flow.fan_out import FanOut
 from streamer.flow.meters import Durations, Rate
 from streamer.flow.stage import Stage, StageGroup
 from streamer.protocols import Detector
-from streamer.stages import FAILURES_IN_A_ROW, CameraMeters, StageMeters, capture, infer, publish
+from streamer.stages import (
+    FAILURES_IN_A_ROW,
+    CameraMeters,
+    CameraWork,
+    Job,
+    StageMeters,
+    capture,
+    infer,
+    publish,
+)
 from streamer.testing import CollectingSink, FakeDetector, ListSource
-from streamer.types import Faces, Failure, Frame, Outcome, Picture, Result
+from streamer.types import Faces, Failure, Outcome, Picture, Result
 from streamer.vision.picture import ArrayPicture
 from streamer.vision.tracking import IouTracker
 
@@ -47,7 +57,7 @@ class Line:
     ) -> None:
         clock = time.monotonic
         self.stop = threading.Event()
-        self.lanes: FanIn[Frame] = FanIn("infer")
+        self.lanes: FanIn[Job] = FanIn("infer")
         self.sink = CollectingSink()
         self.channel: Channel[Outcome] = Channel("sink", capacity=8, overflow="block")
         self.outlet: FanOut[Outcome] = FanOut()
@@ -56,7 +66,6 @@ class Line:
             name: CameraMeters(Rate(clock), Rate(clock), Durations()) for name in detectors
         }
         self.times = StageMeters(Durations(), Durations(), Durations())
-        trackers = {name: IouTracker() for name in detectors}
         stages = []
         for name in detectors:
             lane = self.lanes.add_lane(
@@ -66,17 +75,16 @@ class Line:
                 [picture(n % 256) for n in range(pictures)], camera=name, live=live, fps=200
             )
 
-            def run_capture(source=source, lane=lane, name=name) -> None:  # type: ignore[no-untyped-def]
-                capture(source, lane, wants, self.meters[name], stop=self.stop)
+            work = CameraWork(detectors[name], IouTracker(), self.meters[name])
+
+            def run_capture(source=source, lane=lane, work=work) -> None:  # type: ignore[no-untyped-def]
+                capture(source, lane, wants, work, stop=self.stop)
 
             stages.append(Stage(f"capture:{name}", run_capture, writes=[lane]))
         self.lanes.close()
 
         def run_infer() -> None:
-            infer(
-                self.lanes, detectors, trackers, self.outlet, self.meters, self.times,
-                max_batch=max_batch, clock=clock,
-            )  # fmt: skip
+            infer(self.lanes, self.outlet, self.times, max_batch=max_batch, clock=clock)
 
         stages += [
             Stage(f"infer-{n}", run_infer, reads=[self.lanes], writes=[self.outlet])
@@ -86,7 +94,9 @@ class Line:
         stages.append(
             Stage(
                 "publish:sink",
-                lambda: publish(self.channel, self.sink, latency, self.times.publish, clock=clock),
+                lambda: publish(
+                    self.channel, self.sink, latency.get, self.times.publish, clock=clock
+                ),
                 reads=[self.channel],
             )
         )
@@ -195,8 +205,9 @@ def test_a_detector_that_always_fails_ends_the_program() -> None:
     line = Line({"a": FakeDetector(fails)})
     with pytest.raises(StageFailure) as caught:
         line.run()
-    assert "broken" in str(caught.value.exceptions[0])
-    assert len(line.sink.outcomes) == FAILURES_IN_A_ROW - 1
+    assert "3 times in a row" in str(caught.value.exceptions[0])
+    assert len(line.sink.outcomes) == FAILURES_IN_A_ROW
+    assert all(isinstance(outcome, Failure) for outcome in line.sink.outcomes)
 
 
 def test_a_bug_in_a_detector_ends_the_program_and_says_where() -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Generic, TypeVar
 
-from streamer.flow.channel import Channel, ChannelStats, Closed, Overflow
+from streamer.flow.channel import ChannelStats, Closed, Overflow
 from streamer.flow.ledger import Ledger
 
 T = TypeVar("T")
@@ -207,6 +207,25 @@ class FanIn(Generic[T]):
             self._lanes[name] = lane
         return lane
 
+    def remove_lane(self, lane: Lane[T]) -> None:
+        """Take a camera out: its lane is closed, and what waits there is dropped as ``removed``.
+
+        What a worker holds of it is settled still, and its name is free for a new lane at once.
+        Removing twice does nothing more.
+        """
+        with self._lock:
+            if self._lanes.get(lane.name) is not lane:
+                return
+            del self._lanes[lane.name]
+            if lane in self._ready:
+                self._ready.remove(lane)
+            lane._closed = True
+            gone, lane._items = lane._items, deque()  # freed on return, when the lock is let go
+            if gone:
+                lane._dropped["infer", "removed"] += len(gone)
+            lane._not_full.notify_all()
+            self._ready_or_over.notify_all()
+
     def lanes(self) -> list[Lane[T]]:
         """All lanes, in the order they were added."""
         with self._lock:
@@ -261,10 +280,17 @@ class FanIn(Generic[T]):
                 lane._free = True
                 self._queue(lane)
 
-    def close(self) -> None:
-        """Say that no more lanes will be added. Closing twice does nothing more."""
+    def close(self, *, lanes: bool = False) -> None:
+        """Say that no more lanes will be added. Closing twice does nothing more.
+
+        With ``lanes`` every lane is closed too: what waits is still handed out, and whoever
+        offers more gets :class:`Closed`.
+        """
         with self._lock:
             self._closed = True
+            for lane in self._lanes.values() if lanes else ():
+                lane._closed = True
+                lane._not_full.notify_all()
             self._ready_or_over.notify_all()
 
     def abort(self) -> None:
@@ -283,51 +309,3 @@ class FanIn(Generic[T]):
                 lane._not_full.notify_all()
             self._ready.clear()
             self._ready_or_over.notify_all()
-
-
-class FanOut(Generic[T]):
-    """Every item to every sink, through a bounded channel of its own for each."""
-
-    def __init__(self) -> None:
-        """Make a fan without sinks."""
-        self._outlets: list[tuple[Channel[T], Callable[[T], T] | None, bool]] = []
-
-    def add(
-        self,
-        channel: Channel[T],
-        *,
-        prepare: Callable[[T], T] | None = None,
-        vital: bool = True,
-    ) -> None:
-        """Add a sink's channel before the first :meth:`put`.
-
-        ``prepare`` makes what this sink gets (a copy without pictures, say). When the reader of
-        a channel that is not ``vital`` is gone, its items count as dropped and nobody else is
-        disturbed; when it is vital, :meth:`put` raises :class:`Closed`.
-        """
-        self._outlets.append((channel, prepare, vital))
-
-    def put(self, item: T) -> None:
-        """Give ``item`` to every channel.
-
-        Raises :class:`Closed` when a vital reader is gone, but offers the item to all the others
-        first, so that every channel counts the same items.
-        """
-        gone: str | None = None  # a name, not the error: an error kept here would keep the item
-        for channel, prepare, vital in self._outlets:
-            try:
-                channel.put(prepare(item) if prepare else item)
-            except Closed:
-                if vital:
-                    gone = channel.name
-        if gone is not None:
-            raise Closed(gone)
-
-    def close(self) -> None:
-        """Close every channel."""
-        for channel, _, _ in self._outlets:
-            channel.close()
-
-    def stats(self) -> list[ChannelStats]:
-        """A reading of every channel, in the order they were added."""
-        return [channel.stats() for channel, _, _ in self._outlets]

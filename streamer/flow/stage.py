@@ -91,6 +91,7 @@ class StageGroup:
         # may call it.
         self._events: queue.SimpleQueue[Stage | _Begin | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
+        self._begun = False
         self._running: dict[str, Stage] = {}  # only run()'s own thread touches it
         self._failures: list[Exception] = []
         self._side_failures: list[Exception] = []
@@ -101,13 +102,15 @@ class StageGroup:
         self._events.put(None)
 
     def start(self, stage: Stage) -> None:
-        """Run one more stage, from any thread; it never begins when the group is ending.
+        """Run one more stage, from any thread, before :meth:`run` or during it.
 
-        Then what it writes is closed and what only it reads is aborted, as if it had ended.
+        When the group is ending already it never begins: what it writes is closed and what only
+        it reads is aborted, as if it had ended. A name that is running fails the group.
         """
         with self._lock:
             self._stages.append(stage)
-        self._events.put(_Begin(stage))
+            if self._begun:
+                self._events.put(_Begin(stage))
 
     @property
     def left_behind(self) -> tuple[str, ...]:
@@ -127,7 +130,10 @@ class StageGroup:
         signal raises here (``KeyboardInterrupt``), the stages are stopped before it goes on.
         """
         try:
-            for stage in list(self._stages):
+            with self._lock:
+                self._begun = True
+                stages = list(self._stages)
+            for stage in stages:
                 self._start(stage)
             self._wait(None)
         finally:

@@ -22,6 +22,7 @@ It closes with 1001 (streamer stops), 1003 or 1008 (not the protocol above) or 1
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable
 from typing import Final
 
@@ -110,8 +111,8 @@ async def _send_all(viewers: Viewers, socket: WebSocket, viewer: Viewer) -> None
             viewer.farewell = (1008, 'say {"width": 640} first')
             return
         await viewer.nap(late_at - loop.time())
-    seen = dict.fromkeys(live.cameras, 0)
-    due_at = dict.fromkeys(live.cameras, 0.0)
+    seen: dict[str, int] = defaultdict(int)  # cameras come and go while somebody watches
+    due_at: dict[str, float] = defaultdict(float)
     status_at = 0.0
     while not viewer.gone:
         if loop.time() >= status_at:

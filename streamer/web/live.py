@@ -72,26 +72,36 @@ class LiveView:
         ``clock`` is the one frames are stamped with, monotonic seconds. A picture that is
         ``stale_after_s`` seconds old is never shown as live. ``quality`` is of the JPEG, 1..100.
         """
-        self.cameras = tuple(camera_names)
         self.stale_after_s = stale_after_s
         self.clock = clock
         self._quality = quality
-        self._slots = {name: _Slot() for name in self.cameras}
+        self._slots = {name: _Slot() for name in camera_names}
         self._lock = threading.Lock()
         self._written = 0
         self._bells: dict[asyncio.AbstractEventLoop, asyncio.Future[None]] = {}
 
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """The cameras shown now, in order."""
+        return tuple(self._slots)
+
+    def show(self, camera_names: Sequence[str]) -> None:
+        """Show these cameras from now on; those that were shown already keep their pictures."""
+        with self._lock:
+            before = self._slots
+            self._slots = {name: before.get(name) or _Slot() for name in camera_names}
+
     def write(self, outcome: Outcome) -> None:
         """Keep ``outcome`` as its camera's newest; wake whoever waits. Costs microseconds.
 
-        Raises ``LookupError`` when the camera is none of this view's.
+        What comes late of a camera that is shown no more is let go.
         """
-        camera = outcome.frame.camera
-        if camera not in self._slots:
-            raise LookupError(f"there is no camera {camera!r} in this live view")
         with self._lock:
+            slot = self._slots.get(outcome.frame.camera)
+            if slot is None:
+                return
             self._written += 1
-            self._slots[camera].newest = (self._written, outcome)
+            slot.newest = (self._written, outcome)
             bells, self._bells = self._bells, {}
         for loop, bell in bells.items():
             try:
@@ -124,9 +134,13 @@ class LiveView:
         await asyncio.wait((bell,))  # unlike "await bell", cancelling this leaves the bell whole
         return self._written
 
+    def _newest(self, camera: str) -> tuple[int, Outcome] | None:
+        slot = self._slots.get(camera)
+        return slot.newest if slot else None
+
     def sequence(self, camera: str) -> int:
         """The number of the camera's newest outcome; 0 before the first."""
-        newest = self._slots[camera].newest
+        newest = self._newest(camera)
         return newest[0] if newest else 0
 
     def age_s(self, shown: Shown) -> float:
@@ -141,7 +155,7 @@ class LiveView:
 
     def stale_in_s(self, camera: str) -> float | None:
         """Seconds until the newest picture goes stale; None when it is stale or there is none."""
-        newest = self._slots[camera].newest
+        newest = self._newest(camera)
         if newest is None:
             return None
         left_s = self.stale_after_s - (self.clock() - newest[1].frame.captured_at)
@@ -149,7 +163,7 @@ class LiveView:
 
     def words(self, camera: str) -> str:
         """What must be written on the newest picture where only pixels are seen; "" if live."""
-        newest = self._slots[camera].newest
+        newest = self._newest(camera)
         return self._words(newest[1]) if newest else ""
 
     def jpeg(self, camera: str, width: int, *, marked: bool = False) -> Shown | None:
@@ -161,7 +175,9 @@ class LiveView:
         whoever asks for what is being made waits and gets the same bytes. Whatever the picture
         raises on conversion comes through.
         """
-        slot = self._slots[camera]
+        slot = self._slots.get(camera)
+        if slot is None:
+            return None
         with slot.drawing:
             newest = slot.newest
             if newest is None:

@@ -13,8 +13,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from streamer.flow.channel import Channel, Closed
-from streamer.flow.fan import FanIn, FanOut
+from streamer.flow.channel import Closed
+from streamer.flow.fan import FanIn
 from streamer.flow.ledger import Ledger
 
 WAIT_S = 10.0
@@ -653,66 +653,69 @@ def test_the_ledger_balances_in_every_reading_under_stress(workers, end):
                 assert served[name] == list(range(1, offered[name] + 1))  # and nothing is lost
 
 
-# FanOut
-
-
-def channels(*names, capacity=8):
-    return [Channel(name, capacity=capacity, overflow="drop_oldest") for name in names]
-
-
-def test_every_sink_gets_every_item_as_prepared_for_it():
-    plain, doubled = channels("plain", "doubled")
-    fan = FanOut()
-    fan.add(plain)
-    fan.add(doubled, prepare=lambda n: 2 * n)
+def test_a_removed_lane_lets_go_what_waits_and_settles_what_is_held():
+    fan = FanIn("fan")
+    lane = fan.add_lane("a", capacity=4, overflow="block")
+    other = fan.add_lane("b", capacity=4, overflow="block")
     for n in range(3):
-        fan.put(n)
+        lane.put(n)
+    other.put(0)
+    batch = next(fan.batches(1))
+    assert batch.items == [0]
+    fan.remove_lane(lane)
+    fan.remove_lane(lane)
+    again = fan.add_lane("a", capacity=4, overflow="block")
+    again.put(9)
+    with pytest.raises(Closed):
+        lane.put(3)
+    with batch:
+        batch.settle(0, "detected")
+    ledger = lane.ledger()
+    assert ledger.closes
+    assert ledger.in_flight == 0
+    assert ledger.dropped == {("infer", "removed"): 2, ("capture", "shutdown"): 1}
+    fan.close(lanes=True)
+    left = []
+    for rest in fan.batches(4):
+        with rest:
+            left += rest.items
+    assert sorted(left) == [0, 9]
+
+
+def test_removing_the_last_lane_of_a_closed_fan_ends_idle_workers():
+    fan = FanIn("fan")
+    lane = fan.add_lane("a", capacity=1, overflow="drop_oldest")
+    worker = in_thread(lambda: list(fan.batches(1)))
+    wait_until(lambda: waiting_workers(fan))
     fan.close()
-    assert list(plain) == [0, 1, 2]
-    assert list(doubled) == [0, 2, 4]
-    assert [stats.name for stats in fan.stats()] == ["plain", "doubled"]
+    fan.remove_lane(lane)
+    assert ended(worker)
 
 
-def test_a_sink_that_is_not_vital_folds_alone_and_its_drops_are_counted():
-    gone, other = channels("gone", "other")
-    fan = FanOut()
-    fan.add(gone, vital=False)
-    fan.add(other)
-    fan.put(0)
-    gone.abort()
-    fan.put(1)
-    fan.put(2)
-    assert gone.stats().dropped == {"aborted": 1, "closed": 2}
-    assert other.stats().depth == 3
+def test_a_camera_that_waits_for_room_is_woken_when_its_lane_is_removed():
+    fan = FanIn("fan")
+    lane = fan.add_lane("a", capacity=1, overflow="block")
+    lane.put(0)
+    blocked = Blocked(lane, 1)
+    wait_until(lambda: lane._not_full._waiters)
+    fan.remove_lane(lane)
+    blocked.join()
+    assert blocked.closed
+    assert lane.ledger().closes
 
 
-@pytest.mark.parametrize("which", [0, 1, 2])
-def test_every_channel_is_offered_the_same_items_when_a_vital_one_is_gone(which):
-    outlets = channels("a", "b", "c")
-    fan = FanOut()
-    for channel in outlets:
-        fan.add(channel)
-    fan.put(0)
-    outlets[which].abort()
-    with pytest.raises(Closed, match=outlets[which].name):
-        fan.put(1)
-    assert [stats.offered for stats in fan.stats()] == [2, 2, 2]
-
-
-def test_no_outcome_is_kept_alive_by_the_error_of_a_gone_sink():
-    (gone,) = channels("gone")
-    gone.abort()
-    fan = FanOut()
-    fan.add(gone)
-    gc.disable()  # by reference counting alone
-    try:
-        item = Item()
-        seen = weakref.ref(item)
-        try:
-            fan.put(item)
-        except Closed:
-            pass
-        del item
-        assert seen() is None
-    finally:
-        gc.enable()
+def test_closing_with_lanes_hands_out_what_waits_and_takes_nothing_more():
+    fan = FanIn("fan")
+    lane = fan.add_lane("a", capacity=4, overflow="block")
+    lane.put(0)
+    lane.put(1)
+    fan.close(lanes=True)
+    with pytest.raises(Closed):
+        lane.put(2)
+    taken = []
+    for batch in fan.batches(1):
+        with batch:
+            taken += batch.items
+            batch.settle(0, "detected")
+    assert taken == [0, 1]
+    assert lane.ledger().closes

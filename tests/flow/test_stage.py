@@ -15,7 +15,8 @@ import pytest
 
 from streamer.errors import StageFailure, StageStuck, StreamerError
 from streamer.flow.channel import Channel, Closed
-from streamer.flow.fan import FanIn, FanOut
+from streamer.flow.fan import FanIn
+from streamer.flow.fan_out import FanOut
 from streamer.flow.stage import Stage, StageGroup
 
 WAIT_S = 10.0
@@ -108,8 +109,9 @@ def notes(failure):
     return [error.__notes__ for error in failure.exceptions]
 
 
-def group_of(*stages, drain_s=5.0, stopping=None):
-    return StageGroup(stages, stopping=stopping or threading.Event(), drain_s=drain_s)
+def group_of(*stages, drain_s=5.0, stopping=None, intake=()):
+    stopping = stopping or threading.Event()
+    return StageGroup(stages, stopping=stopping, drain_s=drain_s, intake=intake)
 
 
 def test_run_returns_when_all_stages_have_ended():
@@ -595,3 +597,73 @@ def test_a_failure_also_names_the_stuck():
     assert isinstance(stuck, StageStuck)
     assert stuck.names == ("b",)
     assert notes(caught.value) == [["in stage 'a'"], ["in stage 'b'"]]
+
+
+# Stages that begin late, and those that may be left behind
+
+
+def test_a_stage_may_begin_before_the_run_and_during_it():
+    ran = []
+    late = Stage("late", lambda: ran.append("late"))
+    group = group_of(Stage("first", lambda: (ran.append("first"), group.start(late))))
+    group.start(Stage("early", lambda: ran.append("early")))
+    group.run()
+    assert sorted(ran) == ["early", "first", "late"]
+
+
+def test_a_stage_that_comes_when_the_group_ends_never_begins_and_is_folded():
+    channel = Channel("late", capacity=1, overflow="block")
+    ran = []
+
+    def first():
+        group.stop()
+        stopping.wait(WAIT_S)
+        group.start(Stage("late", lambda: ran.append("late"), writes=[channel]))
+
+    stopping = threading.Event()
+    group = StageGroup([Stage("first", first)], stopping=stopping, drain_s=5.0)
+    group.run()
+    assert ran == []
+    # Nobody began it, so at most its end is open; a reader must not wait for ever.
+    for _ in channel:
+        pytest.fail("nothing was written")
+
+
+def test_a_name_that_runs_already_fails_the_group():
+    stopping = threading.Event()
+    first = Stage("same", lambda: stopping.wait(WAIT_S))
+    group = StageGroup([first], stopping=stopping, drain_s=5.0)
+    threading.Timer(0.1, lambda: group.start(Stage("same", lambda: None))).start()
+    with pytest.raises(StageFailure) as caught:
+        group.run()
+    assert "already" in str(caught.value.exceptions[0])
+
+
+def test_a_detachable_stage_is_left_behind_soon_and_that_is_no_failure():
+    let_go = threading.Event()
+    dialling = Stage("capture:door", lambda: let_go.wait(WAIT_S), detachable=True)
+    group = group_of(dialling, drain_s=60.0)
+    group.stop()
+    began = time.monotonic()
+    group.run()
+    assert time.monotonic() - began < 30  # not the 60 s of those that must end in order
+    assert group.left_behind == ("capture:door",)
+    let_go.set()
+
+
+def test_a_detachable_stage_that_ends_in_time_is_not_left_behind():
+    stopping = threading.Event()
+    stage = Stage("capture:door", lambda: stopping.wait(WAIT_S), detachable=True)
+    group = StageGroup([stage], stopping=stopping, drain_s=5.0)
+    group.stop()
+    group.run()
+    assert group.left_behind == ()
+
+
+def test_the_intake_is_closed_at_a_stop():
+    channel = Channel("intake", capacity=1, overflow="block")
+    group = group_of(Stage("reader", lambda: list(channel), reads=[channel]), intake=[channel])
+    group.stop()
+    group.run()
+    with pytest.raises(Closed):
+        channel.put(1)

@@ -197,9 +197,23 @@ def test_an_old_failure_is_stale(view, clock):
     assert view.words("door").startswith("NOT LIVE since")
 
 
-def test_a_camera_it_does_not_know_is_refused(view):
-    with pytest.raises(LookupError, match="'attic'"):
-        view.write(outcome("attic"))
+def test_what_comes_late_of_a_camera_that_is_gone_is_let_go(view, clock):
+    view.write(outcome("attic"))
+    assert view.sequence("attic") == 0
+    assert view.jpeg("attic", 320) is None
+    assert view.words("attic") == ""
+    assert view.stale_in_s("attic") is None
+
+
+def test_cameras_come_and_go_and_the_others_keep_their_pictures(view, clock):
+    view.write(outcome("door", 1, at=clock.now))
+    view.show(["attic", "door"])
+    assert view.cameras == ("attic", "door")
+    assert view.jpeg("door", 320).frame == 1
+    view.write(outcome("attic", 2, at=clock.now))
+    assert view.jpeg("attic", 320).frame == 2
+    view.show(["attic"])
+    assert view.jpeg("door", 320) is None
 
 
 def test_only_the_newest_picture_is_kept_and_close_lets_it_go(view, clock):

@@ -1,0 +1,162 @@
+"""Cameras come and go while the program runs, with the real model."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamer.app import App
+from streamer.config import Camera, Config, parse_config
+from streamer.errors import ConfigError
+from streamer.testing import CollectingSink
+from streamer.types import Result
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def config(cameras: dict[str, Any], **sections: Any) -> Config:
+    fixed = {"device": "cpu", "http": None, "publish": {"zeromq": None}}
+    return parse_config({"cameras": cameras, **fixed, **sections}, {})
+
+
+@pytest.fixture(autouse=True)
+def the_model(model_path: Path) -> None:
+    """Every test here needs the real model."""
+
+
+class Running:
+    """An app on a thread of its own, stopped at the end; its sink collects everything."""
+
+    def __init__(self, cameras: dict[str, Any]) -> None:
+        self.sink = CollectingSink()
+        self.app = App(
+            config(cameras), base_folder=ROOT, environ={}, extra_sinks={"collect": self.sink}
+        )
+        self._thread = threading.Thread(target=self.app.run)
+
+    def __enter__(self) -> Running:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.app.stop()
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+        for camera in self.app.status().cameras:
+            assert camera.ledger.closes, camera
+            assert camera.ledger.in_flight == 0
+
+    def wait_for(self, camera: str, more: int = 5) -> list[Result]:
+        """All results of a camera, when there are ``more`` than now."""
+        until = time.monotonic() + 20
+        wanted = len(self.of(camera)) + more
+        while len(self.of(camera)) < wanted:
+            assert time.monotonic() < until, f"nothing came of {camera}"
+            time.sleep(0.02)
+        return self.of(camera)
+
+    def of(self, camera: str) -> list[Result]:
+        return [o for o in self.sink.outcomes if o.frame.camera == camera and isinstance(o, Result)]
+
+
+SMALL = {"source": "synthetic:?fps=20&size=320x192", "input_size": 320}
+
+
+def test_cameras_come_and_go_and_the_others_do_not_notice() -> None:
+    with Running({"a": SMALL}) as running:
+        app = running.app
+        running.wait_for("a")
+        app.add_camera("b", Camera(**SMALL))
+        running.wait_for("b")
+        with pytest.raises(ConfigError, match=r"cameras\.b: is there already"):
+            app.add_camera("b", Camera(**SMALL))
+        app.remove_camera("b")
+        running.wait_for("a")
+        assert [camera.name for camera in app.status().cameras] == ["a"]
+        for unknown in (app.remove_camera, app.pause_camera, app.resume_camera):
+            with pytest.raises(ConfigError, match=r"cameras\.b: is not there; there are a"):
+                unknown("b")
+        app.add_camera("b", Camera(**SMALL))
+        running.wait_for("b")
+    a = [outcome.frame.index for outcome in running.of("a")]
+    assert a == sorted(set(a))
+    assert {outcome.frame.epoch for outcome in running.of("a")} == {0}
+
+
+def test_a_replaced_camera_goes_on_counting_in_a_new_epoch() -> None:
+    with Running({"a": SMALL, "b": SMALL}) as running:
+        running.wait_for("a")
+        running.app.replace_camera("a", Camera(**{**SMALL, "every": 2}))
+        running.wait_for("a")
+        running.app.replace_camera("a", Camera(source="synthetic:?fps=20&size=640x384"))
+        results = running.wait_for("a")
+    frames = [(o.frame.epoch, o.frame.index) for o in results]
+    assert frames == sorted(set(frames))
+    assert {epoch for epoch, _ in frames} == {0, 1, 2}
+    indices = [index for _, index in frames]
+    assert indices == sorted(set(indices))
+    assert results[-1].frame.picture.width == 640
+
+
+def test_a_paused_camera_is_kept_and_says_so() -> None:
+    with Running({"a": SMALL, "b": SMALL}) as running:
+        running.wait_for("a")
+        running.app.pause_camera("a")
+        running.wait_for("b", 10)
+        a = running.app.status().cameras[0]
+        assert (a.name, a.source.state) == ("a", "stopped")
+        before = len(running.of("a"))
+        running.wait_for("b")
+        assert len(running.of("a")) == before
+        running.app.resume_camera("a")
+        running.app.resume_camera("a")  # it is not paused now: nothing happens
+        running.wait_for("a")
+        assert running.app.status().cameras[0].source.state == "live"
+
+
+def test_many_changes_at_once_leave_what_was_asked_last() -> None:
+    with Running({"a": SMALL}) as running:
+        app = running.app
+
+        def change(number: int) -> None:
+            name = f"c{number}"
+            for _ in range(5):
+                app.add_camera(name, Camera(**SMALL))
+                app.replace_camera(name, Camera(**{**SMALL, "every": 3}))
+                app.pause_camera(name)
+                app.remove_camera(name)
+            app.add_camera(name, Camera(**{**SMALL, "every": 5}))
+
+        threads = [threading.Thread(target=change, args=(n,)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        names = [camera.name for camera in app.status().cameras]
+        assert names == ["a", "c0", "c1", "c2", "c3"]
+        for name in names:
+            running.wait_for(name, 2)
+        captures = [t.name for t in threading.enumerate() if t.name.startswith("capture:")]
+        assert len(captures) == len(set(captures))
+        until = time.monotonic() + 10
+        while len([t for t in threading.enumerate() if t.name.startswith("capture:")]) > 5:
+            assert time.monotonic() < until, "a removed camera's thread lives on"
+            time.sleep(0.05)
+
+
+def test_apply_changes_cameras_only() -> None:
+    with Running({"a": SMALL, "b": SMALL}) as running:
+        app = running.app
+        running.wait_for("a")
+        new = config({"b": {**SMALL, "every": 2}, "c": SMALL})
+        assert app.apply(new) == {"added": ["c"], "removed": ["a"], "replaced": ["b"]}
+        running.wait_for("c")
+        assert app.apply(new) == {"added": [], "removed": [], "replaced": []}
+        other = config({"a": SMALL}, model={"confidence": 0.9})
+        with pytest.raises(ConfigError, match="model: cannot change while streamer runs"):
+            app.apply(other)
+        assert [camera.name for camera in app.status().cameras] == ["b", "c"]
