@@ -8,15 +8,15 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from streamer import __version__
 from streamer.cameras import Cameras
 from streamer.config import Camera, Config
 from streamer.engine import open_engine
-from streamer.errors import ConfigError, SourceLost
+from streamer.errors import BindError, ConfigError, SourceLost
 from streamer.flow.channel import Channel
 from streamer.flow.fan import FanIn
 from streamer.flow.fan_out import FanOut
@@ -85,25 +85,27 @@ class App:
             self._cameras.add(name, camera)
         with ExitStack() as undo:  # what is bound is let go of when a later part cannot be built
             if config.publish.zeromq is not None:
-                self.zeromq = ZeroMqSink(
-                    config.publish.zeromq.bind,
-                    boot_id=self.boot_id,
-                    model=self._engine.model,
-                    clock=clock,
-                )
+                with _naming("publish.zeromq.bind"):
+                    self.zeromq = ZeroMqSink(
+                        config.publish.zeromq.bind,
+                        boot_id=self.boot_id,
+                        model=self._engine.model,
+                        clock=clock,
+                    )
                 undo.callback(self.zeromq.close)
                 self._add_sink("zeromq", self.zeromq, capacity=EVENT_QUEUE)
             for name, sink in (extra_sinks or {}).items():
                 self._add_sink(name, sink, capacity=4, pictures=True)
             if config.http is not None:
                 self._live = LiveView(sorted(config.cameras), clock=clock)
-                self.http = HttpServer(
-                    config.http.bind,
-                    live=self._live,
-                    status=self.status,
-                    metrics=Metrics(self.status).exposition,
-                    allowed_hosts=config.http.allowed_hosts,
-                )
+                with _naming("http.bind"):
+                    self.http = HttpServer(
+                        config.http.bind,
+                        live=self._live,
+                        status=self.status,
+                        metrics=Metrics(self.status).exposition,
+                        allowed_hosts=config.http.allowed_hosts,
+                    )
                 undo.callback(self.http.close)
                 self._add_sink("live", self._live, capacity=LIVE_QUEUE, pictures=True, vital=False)
             undo.pop_all()  # from here on run() closes them
@@ -268,6 +270,15 @@ class App:
                 "publish": self._times.publish.stats(),
             },
         )
+
+
+@contextmanager
+def _naming(key: str) -> Iterator[None]:
+    """Name the key of the configuration in what is said of an address that cannot be bound."""
+    try:
+        yield
+    except BindError as error:
+        raise BindError(f"{key}: {error}") from None
 
 
 def _without_picture(outcome: Outcome) -> Outcome:

@@ -15,7 +15,7 @@ from streamer.capture.reconnect import Reconnecting
 from streamer.capture.schemes import make_source
 from streamer.config import Camera, Model
 from streamer.engine import Engine
-from streamer.errors import ConfigError
+from streamer.errors import ConfigError, SourceLost
 from streamer.flow.fan import FanIn
 from streamer.flow.meters import Durations, Rate
 from streamer.flow.stage import Stage
@@ -222,6 +222,8 @@ class Cameras:
                     first_index=index,
                     stop=line.stop,
                 )
+            except SourceLost as lost:  # of a file: nobody dials it again, so say which it was
+                raise SourceLost(lost.reason, f"camera {name}, {camera.url}: {lost}") from None
             finally:
                 line.lane.close()
                 self._close_when_over()

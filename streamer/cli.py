@@ -11,7 +11,6 @@ import sys
 import threading
 import webbrowser
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,12 +18,20 @@ import typer
 from streamer import __version__
 from streamer.errors import ConfigError, StageFailure, StreamerError
 from streamer.log import configure, get_logger
+from streamer.signals import StopSignals
+from streamer.terminal import (
+    EXIT_CONFIG,
+    EXIT_FAILED,
+    complain,
+    complain_of_stage,
+    print_line,
+)
 
 if TYPE_CHECKING:
     from streamer.app import App
     from streamer.config import Config
 
-EXIT_OK, EXIT_FAILED, EXIT_CONFIG = 0, 1, 2
+SILENCE_S = 3.0
 
 cli = typer.Typer(
     name="streamer",
@@ -42,29 +49,34 @@ cli.add_typer(config_cli, name="config")
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file; see configs/.")]
 Seconds = Annotated[
-    float | None, typer.Option("--seconds", min=0.1, help="End after so many seconds.")
+    float | None, typer.Option("--seconds", min=0.1, max=1e8, help="End after so many seconds.")
 ]
 
 
 def main() -> None:
     """Run the command line and leave with an exit code; no traceback for what a user can mend."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed before we began
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
     configure()
     try:
         sys.exit(cli(standalone_mode=False))  # what it returns is the code of typer.Exit, or None
     except ConfigError as error:
         for problem in error.problems:
-            _complain(problem)
+            complain(problem)
         sys.exit(EXIT_CONFIG)
     except StageFailure as failure:
         for member in failure.exceptions:
-            _complain_of_stage(member)
+            complain_of_stage(member)
         sys.exit(EXIT_FAILED)
     except StreamerError as error:
-        _complain(str(error))
+        complain(str(error))
         sys.exit(EXIT_FAILED)
-    except BrokenPipeError:  # the reader of our output (head, say) has seen enough
+    except OSError as error:
+        # Nothing may be flushed to it at the end either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(EXIT_OK)
+        complain(f"the output cannot be written ({error.strerror}); give it another place")
+        sys.exit(EXIT_FAILED)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     except Exception as error:
@@ -74,21 +86,8 @@ def main() -> None:
         if "\n" in message:  # the help itself: a command was called without its subcommand
             print(message, file=sys.stderr)  # noqa: T201
         else:
-            _complain(f"{message}; see `streamer --help`")
+            complain(f"{message}; see `streamer --help`")
         sys.exit(EXIT_CONFIG)
-
-
-def _complain(sentence: str) -> None:
-    print(f"streamer: {sentence}", file=sys.stderr)  # noqa: T201 - this is where people look
-
-
-def _complain_of_stage(error: Exception) -> None:
-    where = "; ".join(getattr(error, "__notes__", ()))
-    if isinstance(error, StreamerError):
-        _complain(f"{error} ({where})")
-    else:
-        get_logger("app").error("stage_crashed", where=where, exc_info=error)
-        _complain(f"{type(error).__name__} {where}: this is a fault of streamer, please report it")
 
 
 @cli.command()
@@ -100,11 +99,13 @@ def run(
     ] = True,
 ) -> None:
     """Run cameras as a configuration says, until stopped (Ctrl-C) or the files have ended."""
+    signals = StopSignals()
     from streamer.config import load_config
 
     path = config.resolve()
     _run(
         load_config(config, os.environ),
+        signals,
         base_folder=path.parent,
         seconds=seconds,
         followed=path if reload else None,
@@ -121,6 +122,7 @@ def demo(
     browser: Annotated[bool, typer.Option(help="Open the page, where there is a screen.")] = True,
 ) -> None:
     """Run the recorded demo cameras: no camera, no GPU and no network needed."""
+    signals = StopSignals()
     from streamer.config import load_config
     from streamer.resources import resource
 
@@ -130,11 +132,12 @@ def demo(
         "STREAMER__PUBLISH__ZEROMQ__BIND": zeromq,
     }
     config = load_config(path, {**settings, **os.environ})
-    _run(config, base_folder=path.parent, seconds=seconds, browser=browser)
+    _run(config, signals, base_folder=path.parent, seconds=seconds, browser=browser)
 
 
 def _run(
     config: Config,
+    signals: StopSignals,
     *,
     base_folder: Path,
     seconds: float | None,
@@ -146,7 +149,7 @@ def _run(
     from streamer.reload import follow
 
     app = App(config, base_folder=base_folder, environ=os.environ)
-    _stop_on_signals(app)
+    signals.end_with(app.stop)
     _say_where(app, browser=browser)
     ended = threading.Event()
     if followed is not None:
@@ -160,22 +163,8 @@ def _run(
         ended.set()
         print_ledger(app.status())
     if not all(camera.ledger.closes for camera in app.status().cameras):
-        _complain("the ledger does not close: this is a fault of streamer, please report it")
+        complain("the ledger does not close: this is a fault of streamer, please report it")
         raise typer.Exit(EXIT_FAILED)
-
-
-def _stop_on_signals(app: App) -> None:
-    """First SIGINT or SIGTERM: end in order. Second: end at once."""
-    asked: list[int] = []
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        if asked:
-            os._exit(128 + number)
-        asked.append(number)
-        app.stop()
-
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
 
 
 def _say_where(app: App, *, browser: bool) -> None:
@@ -213,20 +202,31 @@ def watch(
     json: Annotated[bool, typer.Option("--json", help="Whole events, one JSON line each.")] = False,
 ) -> None:
     """Subscribe and print events as they come."""
-    from streamer.client import subscribe
+    from streamer.client import NothingHeard, subscribe
     from streamer.events import encode
 
-    with subscribe(endpoint, camera) as events:
-        for event in events:
+    try:
+        events = subscribe(endpoint, camera, timeout_s=SILENCE_S)
+    except ValueError as error:  # an endpoint or a name that cannot be
+        raise ConfigError([str(error)]) from None
+    silent = False
+    with events:
+        while True:
+            try:
+                event = next(events)
+            except NothingHeard as silence:
+                if not silent:
+                    complain(f"{silence}; still listening")
+                silent = True
+                continue
+            silent = False
             if json:
-                line = encode(event).decode()
-            else:
-                faces = "failed" if event.faces is None else f"{len(event.faces)} faces"
-                line = (
-                    f"{event.camera:<16} frame {event.frame:<8} {faces:<10} "
-                    f"{event.age_ms:6.1f} ms old"
-                )
-            print(line, flush=True)  # noqa: T201 - printing is what this command does
+                print_line(encode(event).decode())
+                continue
+            faces = "failed" if event.faces is None else f"{len(event.faces)} faces"
+            print_line(
+                f"{event.camera:<16} frame {event.frame:<8} {faces:<10} {event.age_ms:6.1f} ms old"
+            )
 
 
 @cli.command()
@@ -262,7 +262,7 @@ def detect(
     )
     failed = detect_files(files, settings, environ=os.environ, output=output, annotated=annotated)
     for sentence in failed:
-        _complain(sentence)
+        complain(sentence)
     if failed:
         raise typer.Exit(EXIT_FAILED)
 
@@ -282,8 +282,11 @@ def models_pull(
     ),
 ) -> None:
     """Fetch a model and check its hash."""
+    from streamer.inference.entries import load_registry
     from streamer.models_console import pull_with_progress
 
+    if name not in load_registry():
+        raise ConfigError([f"there is no model {name!r}; use one of {', '.join(load_registry())}"])
     pull_with_progress(name)
 
 
@@ -301,7 +304,7 @@ def models_path(name: Annotated[str, typer.Argument()] = "retinaface_mnet025") -
     """Print where a model lies."""
     from streamer.inference.registry import locate
 
-    print(locate(name, environ=os.environ))  # noqa: T201
+    print_line(str(locate(name, environ=os.environ)))
 
 
 @config_cli.command("schema")
@@ -311,7 +314,7 @@ def config_schema() -> None:
 
     from streamer.config import config_schema as schema
 
-    print(json.dumps(schema(), indent=2))  # noqa: T201
+    print_line(json.dumps(schema(), indent=2))
 
 
 @config_cli.command("show")
@@ -319,10 +322,10 @@ def config_show(config: ConfigFile) -> None:
     """Print the configuration in force, environment included and secrets hidden."""
     from streamer.config import load_config
 
-    print(load_config(config, os.environ).model_dump_json(indent=2))  # noqa: T201
+    print_line(load_config(config, os.environ).model_dump_json(indent=2))
 
 
 @cli.command()
 def version() -> None:
     """Print the version."""
-    print(f"streamer {__version__}")  # noqa: T201
+    print_line(f"streamer {__version__}")

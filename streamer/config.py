@@ -28,9 +28,11 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+from pydantic_settings.exceptions import SettingsError
 
 from streamer.capture.schemes import check_url
 from streamer.errors import ConfigError
+from streamer.inference.entries import load_registry
 from streamer.types import SourceUrl, redact
 from streamer.yaml_file import Variables, read_yaml
 
@@ -97,10 +99,19 @@ class Camera(_Section):
         return SourceUrl(self.source)
 
 
+def _known_model(name: str) -> str:
+    known = load_registry()
+    if name not in known:
+        raise ValueError(f"there is no model {name!r}; use one of {', '.join(known)}")
+    return name
+
+
 class Model(_Section):
     """Which network, and what counts as a face."""
 
-    name: str = Field("retinaface_mnet025", description="a name of `streamer models list`")
+    name: Annotated[str, AfterValidator(_known_model)] = Field(
+        "retinaface_mnet025", description="a name of `streamer models list`"
+    )
     path: Path | None = Field(None, description="a model file of your own, instead of the cache's")
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = Field(
         None, description="hash of that file, when it is not one of the registry's"
@@ -219,21 +230,34 @@ def config_schema() -> dict[str, Any]:
 
 
 def _from_environment(environ: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
-    """What ``STREAMER__…`` variables say, as nested values."""
+    """What ``STREAMER__…`` variables say, as nested values; the longer path wins.
+
+    Each is read by itself, so that one that cannot be read is named. ``null`` is None, also for
+    a whole section, which switches it off.
+    """
     known = {name.upper() for name in Config.model_fields}
-    problems += [
-        f"{name}: unknown setting; the sections are {', '.join(sorted(known))}"
-        for name in environ
-        if name.startswith(_PREFIX) and name.removeprefix(_PREFIX).split("__")[0] not in known
-    ]
-    # pydantic-settings reads the process environment; give it this one instead.
-    source = EnvSettingsSource(Config, env_prefix=_PREFIX, env_nested_delimiter="__")
-    source.env_vars = {k.lower(): v for k, v in environ.items() if k.startswith(_PREFIX)}
-    try:
-        return source()
-    except Exception:  # noqa: BLE001 - it raises its own class with the value in the text
-        problems.append(f"{_PREFIX}…: a variable cannot be read; sections are given as JSON")
-        return {}
+    read: dict[str, Any] = {}
+    ours = [name for name in environ if name.startswith(_PREFIX)]
+    for name in sorted(ours, key=lambda name: (name.count("__"), name)):
+        path = name.removeprefix(_PREFIX).lower().split("__")
+        if path[0].upper() not in known:
+            sections = ", ".join(sorted(known))
+            problems.append(f"{name}: unknown setting; the sections are {sections}")
+            continue
+        if environ[name].strip().lower() == "null":
+            value: Any = None
+            for part in reversed(path):
+                value = {part: value}
+            read = _merge(read, value)
+            continue
+        # pydantic-settings reads the process environment; give it this one variable instead.
+        source = EnvSettingsSource(Config, env_prefix=_PREFIX, env_nested_delimiter="__")
+        source.env_vars = {name.lower(): environ[name]}
+        try:
+            read = _merge(read, source())
+        except SettingsError:  # its text holds the value
+            problems.append(f"{name}: cannot be read; a section or a list is given as JSON")
+    return read
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -273,7 +297,7 @@ def _sentence(detail: ErrorDetails) -> str:
     if path.endswith("zeromq.bind") and kind == "string_pattern_mismatch":
         return f"{path}: must be tcp://host:port or ipc:///path"
     if kind == "value_error":
-        return f"{path}: {redact(str(detail['ctx']['error']))}"
+        return f"{path}: {detail['ctx']['error']}"
     message = _MESSAGES.get(kind) or detail["msg"][:1].lower() + detail["msg"][1:]
     return f"{path}: {message.replace('input should', 'must').replace('Input should', 'must')}"
 

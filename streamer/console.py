@@ -17,6 +17,8 @@ from streamer.status import CameraStatus, Status
 
 REFRESH_S = 0.5
 LOG_EVERY_S = 10.0
+TABLE_WIDTH = 100
+"""Columns that the tables need; narrower terminals get lines."""
 
 _STATE_STYLES = {"live": "green", "ended": "dim", "stopped": "dim", "connecting": "yellow"}
 
@@ -93,10 +95,33 @@ def ledger_table(status: Status) -> Table:
     return table
 
 
+def ledger_lines(status: Status) -> list[str]:
+    """The same as :func:`ledger_table` for a narrow terminal: a block for each camera."""
+    lines = ["Ledger: every frame accounted for"]
+    for camera in status.cameras:
+        ledger = camera.ledger
+        lines += [
+            camera.name,
+            f"  captured  {ledger.captured}",
+            f"  detected  {ledger.settled.get('detected', 0)}",
+            f"  tracked   {ledger.settled.get('tracked', 0)}",
+            f"  skipped   {ledger.skipped}",
+            f"  dropped   {sum(ledger.dropped.values())}",
+            *(f"    {stage}/{why} {n}" for (stage, why), n in sorted(ledger.dropped.items())),
+            f"  in flight {ledger.in_flight}",
+            f"  closes    {'yes' if ledger.closes else f'NO, {ledger.imbalance} lost'}",
+        ]
+    return lines
+
+
 def print_ledger(status: Status) -> None:
-    """Print the ledger to standard output, as a table that fits where it goes."""
+    """Print the ledger to standard output, in the shape that fits where it goes."""
     console = Console() if sys.stdout.isatty() else Console(width=160)
-    console.print(ledger_table(status))
+    if console.width < TABLE_WIDTH:
+        for line in ledger_lines(status):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    else:
+        console.print(ledger_table(status))
 
 
 class Watch:

@@ -14,6 +14,7 @@ from typing import BinaryIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from streamer.capture.once import Once
 from streamer.capture.schemes import make_source
 from streamer.config import Config
 from streamer.engine import open_engine
@@ -24,10 +25,10 @@ from streamer.flow.fan_out import FanOut
 from streamer.flow.meters import Durations, Rate
 from streamer.flow.stage import Stage, StageGroup
 from streamer.protocols import Detector, Sink
-from streamer.publish.annotated import AnnotatedSink
+from streamer.publish.annotated import AnnotatedSink, drawn_name
 from streamer.publish.jsonlines import JsonLinesSink
 from streamer.stages import CameraMeters, CameraWork, Job, StageMeters, capture, infer, publish
-from streamer.types import Outcome, SourceUrl
+from streamer.types import Outcome, SourceUrl, redact
 from streamer.vision.tracking import IouTracker
 
 
@@ -51,9 +52,8 @@ class FileList:
         for file in self._files:
             if stop.is_set():
                 return
-            source = make_source(
-                SourceUrl(str(file.absolute())), camera=file.name, base_folder=file.parent
-            )
+            url = SourceUrl(str(file.absolute()))
+            source = Once(make_source(url, camera=file.name, base_folder=file.parent))
             work = CameraWork(detector, IouTracker(), meters)
             try:
                 capture(source, lane, lambda _at: True, work, stop=stop)
@@ -75,10 +75,11 @@ def detect_files(
     JSON lines go to ``output`` (standard output when None), pictures and videos with boxes to
     ``annotated`` when given. Raises ConfigError when a file is not there, and what ``app`` raises.
     """
-    missing = [f"{file}: there is no such file; check the name" for file in files
+    missing = [f"{redact(str(file))}: there is no such file; check the name" for file in files
                if not file.is_file()]  # fmt: skip
     if missing:
         raise ConfigError(missing)
+    _refuse_to_overwrite(files, output, annotated)
     engine = open_engine(config, base_folder=Path.cwd(), environ=environ, cameras=1)
     detector = engine.detector(config.model, config.model.input_size)
     source = FileList(files)
@@ -98,6 +99,25 @@ def detect_files(
             sinks["annotated"] = AnnotatedSink(annotated, folder=len(files) > 1)
         _run(source, detector, sinks, total=len(files))
     return source.failed
+
+
+def _refuse_to_overwrite(
+    files: Sequence[Path], output: Path | None, annotated: Path | None
+) -> None:
+    """Raise ConfigError when a result would be written over an input or over another result."""
+    inputs = {file.resolve() for file in files}
+    targets = [] if output is None else [("--output", output)]
+    if annotated is not None and len(files) == 1:
+        targets.append(("--annotated", annotated))
+    elif annotated is not None:
+        targets += [("--annotated", annotated / drawn_name(file.name)) for file in files]
+    taken: set[Path] = set()
+    for option, target in targets:
+        if target.resolve() in inputs:
+            raise ConfigError([f"{option}: {target} is an input; choose another place"])
+        if target.resolve() in taken:
+            raise ConfigError([f"{option}: {target} would be written twice; run it in two steps"])
+        taken.add(target.resolve())
 
 
 def _run(source: FileList, detector: Detector, sinks: Mapping[str, Sink], *, total: int) -> None:

@@ -34,16 +34,27 @@ def _redacted(value: Any) -> Any:
 
 
 class _StandardError:
-    """Standard error as it is at each write, since a live table takes its place for a while."""
+    """Standard error as it is at each write, since a live table takes its place for a while.
+
+    When nobody can be told (it is closed, its reader is gone, its disk is full) the line is lost
+    and the cameras go on: a log collector that ends must not end them.
+    """
 
     def write(self, text: str) -> int:
-        return sys.stderr.write(text)
+        try:
+            return sys.stderr.write(text) if sys.stderr is not None else 0
+        except (OSError, ValueError):
+            return 0
 
     def flush(self) -> None:
-        sys.stderr.flush()
+        try:
+            if sys.stderr is not None:
+                sys.stderr.flush()
+        except (OSError, ValueError):
+            pass
 
     def isatty(self) -> bool:
-        return sys.stderr.isatty()
+        return sys.stderr is not None and sys.stderr.isatty()
 
 
 def _in_reading_order(

@@ -42,7 +42,7 @@ def pull_with_progress(name: str) -> None:
         for step in pull(name):
             bar.update(task, description=step.source, completed=step.done, total=step.total)
             if step.state == "failed":
-                console.print(f"{step.source}: {step.detail}; trying the next", soft_wrap=True)
+                console.print(f"{step.source}: {step.detail}", soft_wrap=True)
             if step.state == "ready":
                 path = step.detail
     Console().print(f"{name}: {path}", soft_wrap=True, highlight=False)

@@ -1,7 +1,6 @@
 """The four things a user may replace, each with one method that matters.
 
-Anything with these shapes will do: no base class, no registration. Name your own in the
-configuration as ``package.module:Class``.
+Anything with these shapes will do: no base class, no registration.
 """
 
 from __future__ import annotations

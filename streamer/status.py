@@ -17,7 +17,11 @@ from streamer.flow.meters import DurationStats
 State: TypeAlias = Literal[
     "connecting", "live", "stalled", "backing_off", "refused", "ended", "stopped"
 ]
-"""What a camera is doing: a closed set, used as a metric label."""
+"""What a camera is doing: a closed set, used as a metric label.
+
+``stalled`` is live without a picture for too long; ``backing_off`` waits up to half a minute to
+dial again; ``refused`` waits minutes, because dialling sooner would not help or would harm.
+"""
 
 STATES: tuple[State, ...] = (
     "connecting", "live", "stalled", "backing_off", "refused", "ended", "stopped",
@@ -28,9 +32,13 @@ STATES: tuple[State, ...] = (
 class SourceState:
     """What one camera's source is doing, and why.
 
-    ``since_at`` is monotonic seconds; ``reason`` and ``detail`` say why it is not live
-    (empty when it is); ``losses`` counts lives that ended, by reason; ``decode_errors`` counts
-    packets that gave no picture.
+    Instants are monotonic seconds. ``since_at`` is when it began to do so; ``reason`` and
+    ``detail`` say why it is not live (empty when it is). ``losses`` counts lives that ended, by
+    reason; ``decode_errors`` packets that gave no picture; ``attempts`` every dial;
+    ``timestamp_jumps`` the times the stream's own clock stood still, went back or leapt.
+    ``frozen``: pictures come, but have been the same to the pixel for long. ``newest_frame_at``
+    is when the newest picture came and ``epoch`` its life's number (None before the first);
+    ``retry_at`` is when the next dial is due while backing off or refused, else None.
     """
 
     state: State
@@ -39,6 +47,12 @@ class SourceState:
     detail: str = ""
     losses: Mapping[LossReason, int] | None = None
     decode_errors: int = 0
+    attempts: int = 0
+    frozen: bool = False
+    newest_frame_at: float | None = None
+    epoch: int | None = None
+    timestamp_jumps: int = 0
+    retry_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,6 +104,8 @@ class SourceUrl:
         line ends, spaces and quotes in a password or a query value hide with the rest.
         """
         shown = self._text
+        if self.scheme in ("demo", "synthetic"):  # their options are no secrets
+            return shown
         userinfo, _, rest = shown.rpartition("@")
         if ":" in userinfo:  # without a colon the @ is of a file's name and no secret
             scheme = _SCHEME.match(shown)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-CLI = {"cli", "__main__", "console", "models_console", "check", "detect", "reload"}
+CLI = {"cli", "__main__", "console", "models_console", "check", "detect", "reload", "signals", "terminal"}
 """Modules of the top floor: they make one room, and may import each other."""
 
 FLOORS: tuple[set[str], ...] = (
@@ -40,7 +40,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "rich": tuple(f"{name}.py" for name in sorted(CLI)),
     "starlette": ("web/",),
     "structlog": ("log.py",),
-    "typer": ("cli.py",),
+    "typer": ("cli.py", "terminal.py"),
     "uvicorn": ("web/",),
     "yaml": ("yaml_file.py",),
     "zmq": ("publish/zeromq.py", "client/"),

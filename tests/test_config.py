@@ -112,6 +112,27 @@ def test_an_unknown_variable_is_refused_by_its_name() -> None:
     assert any(p.startswith("STREAMER__MODLE__NAME: unknown setting") for p in found)
 
 
+def test_null_in_the_environment_switches_a_section_off() -> None:
+    cameras = {"cameras": {"door": DOOR}}
+    assert parse_config(cameras, {"STREAMER__HTTP": "null"}).http is None
+    assert parse_config(cameras, {"STREAMER__PUBLISH__ZEROMQ": "null"}).publish.zeromq is None
+    both = {"STREAMER__HTTP": "null", "STREAMER__HTTP__BIND": "127.0.0.1:9"}
+    on = parse_config(cameras, both).http  # the longer path is the more exact wish
+    assert on is not None
+    assert on.bind == "127.0.0.1:9"
+
+
+def test_a_variable_that_cannot_be_read_is_named() -> None:
+    for name, value in (("MODEL", "x"), ("MODEL", '{"a"'), ("HTTP__ALLOWED_HOSTS", SECRET)):
+        found = problems_of({"cameras": {"door": DOOR}}, {f"STREAMER__{name}": value})
+        assert found[0].startswith(f"STREAMER__{name}: "), found
+
+
+def test_a_model_nobody_knows_is_a_fault_of_the_configuration() -> None:
+    found = problems_of({"cameras": {"door": DOOR}, "model": {"name": "nope"}})
+    assert found[0].startswith("model.name: there is no model 'nope'; use one of retinaface_mnet")
+
+
 def test_variables_inside_values() -> None:
     config = parse_config(
         {"cameras": {"door": {"source": "rtsp://u:${PW}@${HOST:-cam.example}/x"}}}, {"PW": SECRET}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from streamer.console import ledger_table, live_table, print_ledger
+from streamer.console import ledger_lines, ledger_table, live_table, print_ledger
 from streamer.flow.channel import ChannelStats
 from streamer.flow.ledger import Ledger
 from streamer.flow.meters import Durations
@@ -66,3 +66,17 @@ def test_print_ledger_fits_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert all(len(line) <= 160 for line in out.splitlines())
     assert "a-camera-with-a-rather-long-name" in out
+
+
+def test_a_narrow_terminal_gets_every_figure(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = ledger_lines(status(camera("door")))
+    assert all(len(line) <= 40 for line in lines)
+    text_of_all = "\n".join(lines)
+    for figure in ("captured  10", "detected  5", "skipped   3", "infer/queue_full 1", "yes"):
+        assert figure in text_of_all
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "40")
+    print_ledger(status(camera("door")))
+    assert "captured  10" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from math import ceil
 from types import TracebackType
@@ -32,6 +33,9 @@ class NothingHeard(StreamerError, TimeoutError):
     """No event came within the time given. The text names the endpoint."""
 
 
+_CAMERA = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+
 class Subscription(Iterator[FacesEvent]):
     """Events as they come; made by :func:`subscribe`. Use it as a context, in one thread.
 
@@ -55,8 +59,9 @@ class Subscription(Iterator[FacesEvent]):
             self._socket.connect(endpoint)
         except zmq.ZMQError as error:
             self._context.destroy(linger=0)
+            shown = endpoint.rpartition("@")[2]  # whatever stands before an @ may be a password
             raise CannotSubscribe(
-                f"cannot connect to {endpoint} ({zmq.strerror(error.errno or 0)}); "
+                f"cannot connect to {shown} ({zmq.strerror(error.errno or 0)}); "
                 "write tcp://HOST:PORT or ipc:///path/to/socket"
             ) from None
 
@@ -122,5 +127,8 @@ def subscribe(
     """
     if isinstance(cameras, str) or (cameras is not None and not cameras):
         raise ValueError("cameras must be a list of names such as ['door'], or None for all")
+    for camera in cameras or ():
+        if not _CAMERA.fullmatch(camera):
+            raise ValueError(f"{camera!r} cannot be a camera's name; see the configuration")
     topics = [TOPICS] if cameras is None else [topic(camera) for camera in cameras]
     return Subscription(endpoint, topics, timeout_s=timeout_s)

@@ -19,6 +19,12 @@ PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 _TIME_BASE = Fraction(1, 90_000)
 
 
+def drawn_name(name: str) -> str:
+    """The name of the file that ``name`` is drawn into: pictures keep theirs, videos are .mp4."""
+    path = Path(name)
+    return name if path.suffix.lower() in PICTURE_SUFFIXES else f"{path.stem}.mp4"
+
+
 class AnnotatedSink:
     """Writes each outcome's picture with boxes: one picture file, or an H.264 video.
 
@@ -44,13 +50,13 @@ class AnnotatedSink:
         if frame.camera != self._of:
             self._end_video()
             self._of = frame.camera
-        path = self._target / frame.camera if self._folder else self._target
+        path = self._target / drawn_name(frame.camera) if self._folder else self._target
         try:
             if path.suffix.lower() in PICTURE_SUFFIXES:
                 path.write_bytes(encode_still(image, path.suffix.lower()))
                 return
             if self._video is None:
-                self._video = _Video(path.with_suffix(".mp4") if self._folder else path, image)
+                self._video = _Video(path, image)
             self._video.write(image, frame)
         except (OSError, ValueError) as error:  # PyAV's errors are one or the other
             reason = getattr(error, "strerror", None) or type(error).__name__
@@ -74,7 +80,8 @@ class _Video:
 
     def __init__(self, path: Path, first: Image) -> None:
         height, width = first.shape[:2]
-        self._size = (width - width % 2, height - height % 2)  # yuv420p needs even sides
+        # yuv420p needs even sides, and x264 some pixels: the edge is repeated.
+        self._size = (max(16, width + width % 2), max(16, height + height % 2))
         self._container: OutputContainer = av.open(str(path), "w")
         stream = self._container.add_stream("libx264", rate=25, options={"crf": "20"})
         assert isinstance(stream, VideoStream)  # noqa: S101 - for the type checker
@@ -86,7 +93,10 @@ class _Video:
 
     def write(self, image: Image, frame: Frame) -> None:
         width, height = self._size
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(image[:height, :width]), "bgr24")
+        image = image[:height, :width]  # a video whose size changes keeps its first
+        missing = ((0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0))
+        whole = np.ascontiguousarray(np.pad(image, missing, mode="edge"))
+        picture = av.VideoFrame.from_ndarray(whole, "bgr24")
         seconds = frame.index / 25 if frame.pts is None else frame.pts
         self._last_pts = max(self._last_pts + 1, round(seconds / _TIME_BASE))
         picture.pts, picture.time_base = self._last_pts, _TIME_BASE

@@ -44,11 +44,11 @@ def test_a_video_keeps_the_times_of_its_frames(tmp_path: Path) -> None:
     times = [0.0, 0.04, 0.5, 0.54]
     sink = AnnotatedSink(tmp_path / "v.mp4", folder=False)
     for index, pts in enumerate(times):
-        sink.write(result(frame("v", index, pts, size=101)))  # odd sides lose a pixel
+        sink.write(result(frame("v", index, pts, size=101)))  # odd sides gain a pixel
     sink.close()
     with av.open(str(tmp_path / "v.mp4")) as video:
         found = [decoded.time for decoded in video.decode(video=0)]
-        assert (video.streams.video[0].width, video.streams.video[0].height) == (100, 100)
+        assert (video.streams.video[0].width, video.streams.video[0].height) == (102, 102)
     assert found == pytest.approx(times, abs=1e-3)
 
 

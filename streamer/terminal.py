@@ -1,0 +1,43 @@
+"""Words to the person at the terminal, and the exit codes. Broken outputs are nobody's crash."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Final
+
+import typer
+
+from streamer.errors import StreamerError
+from streamer.log import get_logger
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_CONFIG: Final = 2
+
+
+def complain(sentence: str) -> None:
+    """Say what went wrong, and what to do, on standard error."""
+    try:
+        print(f"streamer: {sentence}", file=sys.stderr)  # noqa: T201 - this is where people look
+    except OSError:
+        pass  # nobody can be told; the exit code says it
+
+
+def print_line(text: str) -> None:
+    """Print at once. Ends the program well when the reader (head, say) has seen enough."""
+    try:
+        print(text, flush=True)  # noqa: T201 - the one place that prints results
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(EXIT_OK) from None
+
+
+def complain_of_stage(error: Exception) -> None:
+    """Say what a stage raised: a sentence, or a traceback where streamer is at fault."""
+    where = "; ".join(getattr(error, "__notes__", ()))
+    if isinstance(error, StreamerError):
+        complain(f"{error} ({where})")
+    else:
+        get_logger("app").error("stage_crashed", where=where, exc_info=error)
+        complain(f"{type(error).__name__} {where}: this is a fault of streamer, please report it")
