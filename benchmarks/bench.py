@@ -1,12 +1,14 @@
 """What the pipeline costs against what cannot be avoided. Run it by `make bench`.
 
-All figures come from one run, in rounds, so that a noisy machine disturbs both sides of every
-ratio alike. Written to ``build/bench/bench.json``:
+All figures come from one run, in rounds of both sides one after the other; the median of the rounds
+counts. On a machine that does other work the ratios scatter (its load is in the file): run it on a
+quiet one. Written to ``build/bench/bench.json``:
 
 * ``floor_ms``: CPU-milliseconds per frame of decoding, of one conversion to the model's size and
   of the bare ``session.run``, each alone on one thread;
-* ``pipeline_ms``: CPU-milliseconds per detected frame of the whole program, four recorded
-  cameras, every frame detected and published; ``cpu_over_floor`` is its ratio to the floor's sum;
+* ``pipeline_ms``: CPU-milliseconds per detected frame of capture, inference, tracking and
+  publishing, four recorded cameras, every frame detected and encoded; no subscriber and no viewer
+  is there, who would add sending and drawing; ``cpu_over_floor`` is its ratio to the floor's sum;
 * ``throughput_over_bare``: detected frames a second with four cameras, against as many workers
   that do nothing but run the bare session in a loop;
 * ``latency_over_bare_ms``: one camera at 25 fps, capture to event at the median, minus the
@@ -20,6 +22,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 import threading
 import time
 from pathlib import Path
@@ -151,6 +154,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("build/bench/bench.json"))
     options = parser.parse_args()
     configure()
+    load = os.getloadavg()[0]
+    if load > 0.5:
+        print(f"the load is {load:.1f}: other work will disturb the figures", file=sys.stderr)
     clip = resource("demo.mp4")
     model = load_model("retinaface_mnet025", environ=os.environ).content
     workers = min(cores(), CAMERAS)
@@ -208,6 +214,7 @@ def main() -> None:
         "summary": summary,
         "workers": workers,
         "cameras": CAMERAS,
+        "load_before": load,
         "machine": {"cores": cores(), "processor": platform.processor() or platform.machine()},
     }
     options.output.parent.mkdir(parents=True, exist_ok=True)

@@ -4,8 +4,9 @@ Usage: python scripts/make_demo_clip.py [--output FOLDER] [--small-faces]
 
 Five portraits drift over a painted evening: they grow and shrink, one comes in, passes in front
 of another, passes behind a third and leaves. Every path is periodic, so the clip loops without a
-seam. The truth of a frame is computed, never detected: the face box of each *still* is a constant
-below, and each frame shows that still under a known scale and shift.
+seam. The truth of a frame is computed from motion, not detected in the frame: the face box of each
+*still* is a constant below (found once in the still by the default model, so the clip proves the
+pipeline and not the model), and each frame shows that still under a known scale and shift.
 
 Needs scikit-image (it ships the two stills) besides what streamer itself needs. The same versions
 of OpenCV and x264 give the same bytes; others give the same boxes and pictures a hair apart.

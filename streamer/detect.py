@@ -25,7 +25,7 @@ from streamer.flow.fan_out import FanOut
 from streamer.flow.meters import Durations, Rate
 from streamer.flow.stage import Stage, StageGroup
 from streamer.protocols import Detector, Sink
-from streamer.publish.annotated import AnnotatedSink, drawn_name
+from streamer.publish.annotated import PICTURE_SUFFIXES, AnnotatedSink, drawn_name
 from streamer.publish.jsonlines import JsonLinesSink
 from streamer.stages import CameraMeters, CameraWork, Job, StageMeters, capture, infer, publish
 from streamer.types import Outcome, SourceUrl, redact
@@ -75,10 +75,14 @@ def detect_files(
     JSON lines go to ``output`` (standard output when None), pictures and videos with boxes to
     ``annotated`` when given. Raises ConfigError when a file is not there, and what ``app`` raises.
     """
-    missing = [f"{redact(str(file))}: there is no such file; check the name" for file in files
-               if not file.is_file()]  # fmt: skip
-    if missing:
-        raise ConfigError(missing)
+    wrong = [
+        f"{redact(str(file))}: "
+        + ("is a folder; name files" if file.is_dir() else "there is no such file; check the name")
+        for file in files
+        if not file.is_file()
+    ]
+    if wrong:
+        raise ConfigError(wrong)
     _refuse_to_overwrite(files, output, annotated)
     engine = open_engine(config, base_folder=Path.cwd(), environ=environ, cameras=1)
     detector = engine.detector(config.model, config.model.input_size)
@@ -96,9 +100,14 @@ def detect_files(
             "output": JsonLinesSink(stream, boot_id=uuid.uuid4().hex, model=engine.model)
         }
         if annotated is not None:
-            sinks["annotated"] = AnnotatedSink(annotated, folder=len(files) > 1)
+            sinks["annotated"] = AnnotatedSink(annotated, folder=_is_folder(annotated, files))
         _run(source, detector, sinks, total=len(files))
     return source.failed
+
+
+def _is_folder(annotated: Path, files: Sequence[Path]) -> bool:
+    """Whether what is drawn goes into ``annotated`` and not to it."""
+    return len(files) > 1 or annotated.is_dir() or not annotated.suffix
 
 
 def _refuse_to_overwrite(
@@ -107,9 +116,11 @@ def _refuse_to_overwrite(
     """Raise ConfigError when a result would be written over an input or over another result."""
     inputs = {file.resolve() for file in files}
     targets = [] if output is None else [("--output", output)]
-    if annotated is not None and len(files) == 1:
+    if annotated is not None and not _is_folder(annotated, files):
         targets.append(("--annotated", annotated))
     elif annotated is not None:
+        if annotated.suffix.lower() in {*PICTURE_SUFFIXES, ".mp4"} and not annotated.is_dir():
+            raise ConfigError([f"--annotated: {annotated} is one file for several; name a folder"])
         targets += [("--annotated", annotated / drawn_name(file.name)) for file in files]
     taken: set[Path] = set()
     for option, target in targets:

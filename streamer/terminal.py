@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Final
@@ -38,6 +39,8 @@ def complain_of_stage(error: Exception) -> None:
     where = "; ".join(getattr(error, "__notes__", ()))
     if isinstance(error, StreamerError):
         complain(f"{error} ({where})")
+    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EIO, errno.EDQUOT):
+        complain(f"{error.strerror} {where}; make room, or give the output another place")
     else:
         get_logger("app").error("stage_crashed", where=where, exc_info=error)
         complain(f"{type(error).__name__} {where}: this is a fault of streamer, please report it")

@@ -7,7 +7,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-CLI = {"cli", "__main__", "console", "models_console", "check", "detect", "reload", "signals", "terminal"}
+CLI = {
+    "cli",
+    "__main__",
+    "console",
+    "models_console",
+    "check",
+    "detect",
+    "reload",
+    "signals",
+    "terminal",
+}
 """Modules of the top floor: they make one room, and may import each other."""
 
 FLOORS: tuple[set[str], ...] = (

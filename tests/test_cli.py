@@ -88,6 +88,21 @@ def test_detect_draws_several_files_into_a_folder(tmp_path: Path, astronaut_file
     assert np.any(before != after)
 
 
+def test_one_file_may_be_drawn_into_a_folder(tmp_path: Path, astronaut_file: Path) -> None:
+    for folder in ("there", "new"):
+        (tmp_path / "there").mkdir(exist_ok=True)
+        done = streamer("detect", str(astronaut_file), "--annotated", f"{tmp_path / folder}/")
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / folder / "astronaut.png").is_file()
+
+
+def test_a_video_is_not_drawn_into_a_picture(tmp_path: Path) -> None:
+    clip = str(resource("demo.mp4"))
+    done = streamer("detect", clip, "--input-size", "64", "--annotated", str(tmp_path / "x.png"))
+    assert done.returncode == 1
+    assert "choose a .mp4" in done.stderr
+
+
 def test_detect_goes_on_after_a_file_that_is_no_picture(
     tmp_path: Path, astronaut_file: Path
 ) -> None:

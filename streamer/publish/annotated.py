@@ -51,6 +51,8 @@ class AnnotatedSink:
             self._end_video()
             self._of = frame.camera
         path = self._target / drawn_name(frame.camera) if self._folder else self._target
+        if frame.index and path.suffix.lower() in PICTURE_SUFFIXES:
+            raise StreamerError(f"{path}: holds one picture, not a video; choose a .mp4")
         try:
             if path.suffix.lower() in PICTURE_SUFFIXES:
                 path.write_bytes(encode_still(image, path.suffix.lower()))

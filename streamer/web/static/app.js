@@ -239,7 +239,8 @@ function drawn(sequence) {
 }
 
 function tellDrawn() {
-  if (link.drawn > link.toldDrawn && link.open) {
+  // The socket closes a moment before its "close" event clears link.open.
+  if (link.drawn > link.toldDrawn && link.open && link.socket.readyState === WebSocket.OPEN) {
     link.toldDrawn = link.drawn;
     link.socket.send(JSON.stringify({ drawn: link.drawn }));
   }
