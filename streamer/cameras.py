@@ -38,6 +38,8 @@ def source_of(name: str, camera: Camera, base_folder: Path) -> Source:
         transport=camera.transport,
         base_folder=base_folder,
         tls=Tls(verify=camera.tls_verify, ca_file=ca_file),
+        stall_s=camera.stall_s,
+        first_frame_s=camera.first_frame_s,
     )
 
 
@@ -58,7 +60,11 @@ class CameraLine:
         self.camera = camera
         self.stop = threading.Event()
         self.source: Reconnecting | Once = (
-            Reconnecting(source, url=camera.url) if source.live else Once(source)
+            Reconnecting(
+                source, url=camera.url, stall_s=camera.stall_s, first_frame_s=camera.first_frame_s
+            )
+            if source.live
+            else Once(source)
         )
         self.lane = (
             lanes.add_lane(name, capacity=1, overflow="drop_oldest")

@@ -86,6 +86,12 @@ class Camera(_Section):
         None, description="long side of the detector's input for this camera; else the model's"
     )
 
+    stall_s: float = Field(
+        5.0, ge=1, le=60, description="a live camera without a picture for so long is dialled anew"
+    )
+    first_frame_s: float = Field(
+        10.0, ge=2, le=60, description="seconds from dialling to the first picture at most"
+    )
     tls_verify: bool = Field(
         True, description="refuse rtsps and https cameras whose certificate is not good"
     )

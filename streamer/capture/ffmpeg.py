@@ -6,8 +6,9 @@ FFmpeg ignores a misspelt option in silence, so the tests see these act on real 
 
 from __future__ import annotations
 
+import math
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -49,6 +50,37 @@ class Tls:
 
 VERIFIED: Final = Tls()
 """Certificates must be good by the word of the system's authorities."""
+
+
+class Patience:
+    """A timeout that is read anew whenever one is set: what is left until a deadline.
+
+    PyAV takes one timeout for every read of a source. Given this in its place, a read after a
+    long silence waits for the rest of that silence only.
+    """
+
+    REARM_S: Final = 0.25
+    """A timeout that was set may be longer than it should be by so much, seconds."""
+
+    def __init__(
+        self, clock: Callable[[], float], *, until_at: float, most_s: float = math.inf
+    ) -> None:
+        """Until the instant ``until_at`` by ``clock``, and at most ``most_s`` seconds."""
+        self._clock = clock
+        self._most_s = most_s
+        self.until_at = until_at
+
+    def __float__(self) -> float:
+        """Seconds left, above 0: FFmpeg would take less as no timeout."""
+        return float(max(0.001, min(self._most_s, self.until_at - self._clock())))
+
+    def is_over(self) -> bool:
+        """Whether the deadline has passed."""
+        return self._clock() >= self.until_at
+
+    def is_near(self, armed_s: float) -> bool:
+        """Whether a timeout set to ``armed_s`` seconds still will do: never short, hardly long."""
+        return float(self) - 0.01 <= armed_s <= float(self) + self.REARM_S
 
 
 def file_options(max_pixels: int) -> dict[str, str]:

@@ -5,14 +5,16 @@ What was measured decides much here (docs/guides and the tests say how):
 * A container is opened, read and closed by one thread: closing it from another crashes the
   process. So nothing interrupts a read; every read is bounded instead.
 * ``av.open`` may use its timeout twice, and returns for a camera that never sends a picture.
-  Only decoded pictures count as life.
+  Only decoded pictures count as life, and one deadline runs through name, dial and first picture.
 * A clean end of a live stream raises nothing; it is a loss all the same.
 * The text of every PyAV exception holds the URL with its password: it is never read.
+* FFmpeg follows an RTSP redirect to any host, password and all; only ``open_timeout_s`` bounds it.
 """
 
 from __future__ import annotations
 
 import errno
+import math
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -25,26 +27,23 @@ import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
-from streamer.capture.ffmpeg import (
-    LIVE_CODECS,
-    PROTOCOLS,
-    VERIFIED,
-    Tls,
-    file_options,
-    live_options,
-)
+from streamer.capture import ffmpeg
+from streamer.capture.challenge import login_words
+from streamer.capture.ffmpeg import VERIFIED, Patience, Tls
+from streamer.capture.liveness import SAMPLED_ROWS
+from streamer.capture.reasons import too_large, unsupported, why
 from streamer.capture.resolve import Resolver
 from streamer.capture.urls import canonical_url, endpoint_of, file_path, scheme_of
 from streamer.errors import LossReason, SourceLost
 from streamer.types import Frame, Image, SourceUrl
 
-RESOLVE_TIMEOUT_S: Final = 3.0
-FIRST_FRAME_S: Final = 10.0
-"""A live stream that gave no picture for this long after dialling is lost."""
+GIANT_S: Final = 1.0
+"""Seconds without a picture until the size is the reason: a damaged packet can claim any size."""
 
 _UNSPECIFIED: Final = 2  # AVCOL_SPC_UNSPECIFIED
 
@@ -126,6 +125,15 @@ class AvPicture:
                 self._last = last
         return last
 
+    def sample(self) -> Image:
+        """A copy of every :data:`SAMPLED_ROWS`-th row of the first plane, uint8, as decoded.
+
+        For the thread that decoded it, before the picture is handed on: it takes no lock.
+        """
+        plane = self._frame.planes[0]
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+        return np.array(rows[: plane.height : SAMPLED_ROWS, : plane.width])  # without padding
+
     def _convert(self, width: int, height: int) -> Image:
         if self._turns % 2:
             image = self._converter.bgr(self._frame, height, width)
@@ -141,7 +149,7 @@ class PyAvSource:
     because they were damaged.
 
     The longest waits: 3 s for the name, twice ``open_timeout_s`` to open, ``read_timeout_s`` to
-    read; ``stop`` is seen between them.
+    read, and ``first_frame_s`` for all until the first picture; ``stop`` is seen between them.
     """
 
     def __init__(
@@ -153,6 +161,7 @@ class PyAvSource:
         transport: Literal["tcp", "udp"] = "tcp",
         open_timeout_s: float = 4.0,
         read_timeout_s: float = 5.0,
+        first_frame_s: float = 10.0,
         max_pixels: int = 4096 * 2160,
         tls: Tls = VERIFIED,
         clock: Callable[[], float] = time.monotonic,
@@ -160,12 +169,13 @@ class PyAvSource:
     ) -> None:
         """``live`` is True for rtsp, rtsps, http and https, False for a file.
 
-        A camera that gives no picture for ``read_timeout_s`` is lost; pictures of more than
-        ``max_pixels`` are refused before they are decoded. Raises ``ValueError`` when ``url`` and
-        ``live`` do not go together or the URL is bad.
+        A camera that gives no picture for ``read_timeout_s``, or none within ``first_frame_s`` of
+        dialling, is lost; pictures of more than ``max_pixels`` are refused before they are
+        decoded. Raises ``ValueError`` when ``url`` and ``live`` do not go together or the URL is
+        bad.
         """
         scheme = scheme_of(url.reveal())
-        if live != (scheme in PROTOCOLS) or (not live and scheme != "file"):
+        if live != (scheme in ffmpeg.PROTOCOLS) or (not live and scheme != "file"):
             raise ValueError("live sources are rtsp, rtsps, http or https; others are files")
         self.live = live
         self.decode_errors = 0
@@ -173,6 +183,7 @@ class PyAvSource:
         self._scheme = scheme
         self._open_timeout_s = open_timeout_s
         self._read_timeout_s = read_timeout_s
+        self._first_frame_s = first_frame_s if live else math.inf
         self._max_pixels = max_pixels
         self._clock = clock
         self._wall_clock = wall_clock
@@ -182,10 +193,10 @@ class PyAvSource:
             endpoint = endpoint_of(url.reveal())
             self._name = str(endpoint)
             self._resolver = Resolver(endpoint.host, endpoint.port)
-            self._options = live_options(
+            self._options = ffmpeg.live_options(
                 scheme,
                 transport=transport,
-                socket_timeout_s=max(open_timeout_s, read_timeout_s),
+                socket_timeout_s=max(open_timeout_s, read_timeout_s, first_frame_s),
                 max_pixels=max_pixels,
                 tls=tls,
             )
@@ -194,7 +205,7 @@ class PyAvSource:
             self._target = f"file:{path}"  # the prefix keeps FFmpeg from reading it as a URL
             self._path = path
             self._name = path.name
-            self._options = file_options(max_pixels)
+            self._options = ffmpeg.file_options(max_pixels)
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
         """One life: open, yield every picture (epoch 0, index from 0), close.
@@ -202,40 +213,37 @@ class PyAvSource:
         A file ends by returning. Raises :class:`streamer.errors.SourceLost` when a live stream
         ends for any reason but ``stop``, and when a file cannot be opened or read on.
         """
-        dialled_at = self._clock()
+        until_at = self._clock() + self._first_frame_s
+        opening = Patience(self._clock, most_s=self._open_timeout_s, until_at=until_at)
+        reading = Patience(self._clock, until_at=until_at)
         if self.live:
-            self._resolve(stop)
+            self._resolver.require(self._name, stop)
         elif not self._path.is_file():  # a FIFO or a device would wait for ever
             raise self._lost("not_found", "is not there or is not a file; check the path")
         if stop.is_set():
             return
-        with closing(self._open()) as container:
-            yield from self._read(container, stop, dialled_at)
+        with closing(self._open(opening, reading)) as container:
+            yield from self._read(container, stop, reading)
 
-    def _resolve(self, stop: threading.Event) -> None:
-        found = self._resolver.resolves(RESOLVE_TIMEOUT_S, stop)
-        if found is None and not stop.is_set():
-            raise self._lost("dns", f"was not looked up within {RESOLVE_TIMEOUT_S:g} s; check DNS")
-        if found is False:
-            raise self._lost("dns", "is not a known host; check the name and DNS")
-
-    def _open(self) -> InputContainer:
-        asked_at = self._clock()
+    def _open(self, opening: Patience, reading: Patience) -> InputContainer:
+        asked_at, limit_s = self._clock(), float(opening)
         try:
             return av.open(
                 self._target,
                 format="rtsp" if self._scheme in ("rtsp", "rtsps") else None,
-                timeout=(self._open_timeout_s, self._read_timeout_s) if self.live else None,
+                # PyAV asks for their value at each wait, which its stubs do not know.
+                timeout=cast("Any", (opening, reading)) if self.live else None,
                 options=self._options,
             )
         except FFmpegError as error:
-            reason, words = _why(error)
+            reason, words = why(error)
             if reason == "unreachable" and self._scheme in ("rtsps", "https"):
                 words = "cannot be reached or its certificate is not trusted; check both"
-            # A timeout shows as one of several errors; the clock alone knows.
-            if self.live and self._clock() - asked_at >= self._open_timeout_s - 0.05:
+            if self.live and self._clock() - asked_at >= limit_s - 0.05:
                 reason = "open_timeout"
-                words = f"did not answer within {self._open_timeout_s:g} s; check that it is up"
+                words = f"did not answer within {limit_s:.3g} s; check that it is up"
+        if self.live and reason == "auth":
+            words = login_words(self._target)
         raise self._lost(reason, words)  # outside the except: no link to the error and its URL
 
     def _stream(self, container: InputContainer) -> VideoStream:
@@ -245,65 +253,75 @@ class PyAvSource:
         stream = container.streams.video[0]
         context = stream.codec_context
         codec = context.codec.canonical_name if context is not None else "unknown"
-        if context is None or (self.live and codec not in LIVE_CODECS):
-            wanted = ", ".join(sorted(LIVE_CODECS))
-            raise self._lost(
-                "unsupported_codec", f"sends the codec {codec}; set the camera to one of {wanted}"
-            )
-        if context.width * context.height > self._max_pixels:
-            raise self._lost(
-                "too_large",
-                f"sends {context.width}x{context.height} pictures and {self._max_pixels} pixels "
-                "are allowed; choose a smaller stream",
-            )
+        if context is None or (self.live and codec not in ffmpeg.LIVE_CODECS):
+            raise unsupported(self._name, codec, ffmpeg.LIVE_CODECS)
+        self._check_size(context)
         stream.thread_type = "NONE"  # frame threads would hold pictures back
         context.thread_count = 1
         context.options = {"max_pixels": str(self._max_pixels)}  # those of av.open do not reach it
         return stream
 
     def _read(
-        self, container: InputContainer, stop: threading.Event, dialled_at: float
+        self, container: InputContainer, stop: threading.Event, patience: Patience
     ) -> Iterator[Frame]:
         stream = self._stream(container)
+        context = stream.codec_context
         index = 0
-        seen_at = dialled_at  # when a picture last came, or dialling began
+        good_at = self._clock()
         reason: LossReason = "eof"
         words = "ended the stream; the camera may be restarting"
-        # A live stream is read whole, so that packets of sound cannot hide a frozen picture.
-        demuxed = container.demux() if self.live else container.demux(stream)
-        packets = cast("Generator[Packet[Any]]", demuxed)
-        asked_at = self._clock()
         try:
-            with closing(packets):
+            with closing(self._packets(container, stream, patience)) as packets:
                 for packet in packets:
                     if stop.is_set():
                         return
-                    if self.live and self._clock() - asked_at >= self._read_timeout_s:
-                        reason = "stall"  # a read gives what the parser had left once it timed out
+                    if patience.is_over():  # packets may come, but no pictures; or the read gives
+                        reason = "stall"  # what the parser had left once it timed out
                         break
                     pictures = self._decode(packet, stream)
                     captured_at = self._clock()
                     for picture in pictures:
+                        self._check_size(picture)
                         yield self._frame(picture, index, captured_at)
                         index += 1
-                        seen_at = self._clock()
-                    limit_s = self._read_timeout_s if index else FIRST_FRAME_S
-                    asked_at = self._clock()
-                    if self.live and asked_at - seen_at >= limit_s:
-                        reason = "stall"  # packets come, but no pictures
-                        break
+                        if self.live:  # from here: the reader's time is not the camera's
+                            patience.until_at = self._clock() + self._read_timeout_s
+                    if pictures:
+                        good_at = captured_at
+                    elif captured_at - good_at >= GIANT_S:
+                        self._check_size(context)
         except FFmpegError as error:
-            reason, words = _why(error)
-            if error.errno == errno.EIO:  # at opening this is a host out of reach
+            reason, words = why(error)
+            if patience.is_over():  # the clock alone knows a timeout: it shows as many errors
+                reason = "stall"
+            elif error.errno == errno.EIO:  # at opening this is a host out of reach
                 reason, words = "reset", "broke the connection; the camera may be restarting"
         if not self.live and reason == "eof":
             return
         if reason == "stall":
             reason = "stall" if index else "no_frames"
-            quiet_s = self._clock() - seen_at
+            limit_s = self._read_timeout_s if index else self._first_frame_s
+            quiet_s = limit_s + self._clock() - patience.until_at
             words = f"gave no picture for {quiet_s:.1f} s; check the camera and the network"
         if not stop.is_set():
             raise self._lost(reason, words)
+
+    def _packets(
+        self, container: InputContainer, stream: VideoStream, patience: Patience
+    ) -> Generator[Packet[Any]]:
+        """Every packet, each waited for no longer than ``patience`` says by then."""
+        while True:
+            armed_s = float(patience)
+            # A live stream is read whole, so that packets of sound cannot hide a frozen picture.
+            demuxed = container.demux() if self.live else container.demux(stream)
+            with closing(cast("Generator[Packet[Any]]", demuxed)) as packets:
+                for packet in packets:
+                    yield packet
+                    # PyAV reads the patience once for each demux(); pictures that come keep it.
+                    if packet.size and not patience.is_near(armed_s):
+                        break
+                else:
+                    return  # the end, after empty packets
 
     def _decode(self, packet: Packet[Any], stream: VideoStream) -> list[VideoFrame]:
         """The good pictures of one packet; damage is counted, never raised."""
@@ -318,6 +336,10 @@ class PyAvSource:
         self.decode_errors += len(frames) - len(good)
         return good
 
+    def _check_size(self, sized: VideoFrame | VideoCodecContext) -> None:
+        if sized.width * sized.height > self._max_pixels:
+            raise too_large(self._name, sized.width, sized.height, self._max_pixels)
+
     def _frame(self, frame: VideoFrame, index: int, captured_at: float) -> Frame:
         pts = None if frame.pts is None else float(frame.time)
         picture = AvPicture(frame, self._converter)
@@ -325,24 +347,3 @@ class PyAvSource:
 
     def _lost(self, reason: LossReason, words: str) -> SourceLost:
         return SourceLost(reason, f"{self._name} {words}")
-
-
-def _why(error: FFmpegError) -> tuple[LossReason, str]:
-    """Reason and words for an error, by its class and number: its text holds the password."""
-    if isinstance(error, av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError):
-        return "auth", "refused the user name or password; check both"
-    if isinstance(error, av.error.HTTPNotFoundError | av.error.FileNotFoundError):
-        return "not_found", "has no such stream; check the path"
-    if isinstance(error, av.error.ConnectionRefusedError):
-        return "refused", "refused the connection; check the port and that the camera is up"
-    if isinstance(error, ConnectionError):
-        return "reset", "broke the connection; the camera may be restarting"
-    if isinstance(error, av.error.ExitError | av.error.TimeoutError):
-        return "stall", "stopped sending; check the camera and the network"
-    if isinstance(error, av.error.EOFError):
-        return "eof", "ended the stream; the camera may be restarting"
-    if error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EIO):
-        return "unreachable", "cannot be reached; check the network"
-    if isinstance(error, av.error.InvalidDataError):
-        return "error", "sent what is no video stream; check the path"
-    return "error", f"failed with {type(error).__name__}; try the address in a video player"

@@ -1,4 +1,17 @@
-"""Keeps a camera alive: when one life of a source ends, wait and dial again, for ever."""
+"""Keeps a camera alive: when one life of a source ends, wait and dial again, for ever.
+
+It is the camera's state machine::
+
+    connecting ── first picture ──► live ◄─ picture ─ stalled   (live, no picture for stall_s)
+        ▲  │                         │                   │
+        │  └──────── lost ───────────┴─────── lost ──────┘
+        │                            ▼
+        └── wait is over ── backing_off, or refused where only a person can help ── stop ─► stopped
+
+Log lines, one for each change: ``camera_live``, ``camera_lost`` (with the reason, and when it is
+dialled again), ``camera_stalled`` (went quiet and came back by itself), ``camera_frozen``,
+``camera_moves``, ``camera_stopped``.
+"""
 
 from __future__ import annotations
 
@@ -9,56 +22,15 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
-from typing import Final, cast
+from typing import cast
 
+from streamer.capture.backoff import REFUSALS, Backoff
+from streamer.capture.lines import Lines
+from streamer.capture.liveness import Flood, Stillness, StreamTime
 from streamer.errors import LossReason, SourceLost
-from streamer.log import get_logger
 from streamer.protocols import Source
 from streamer.status import SourceState, State
 from streamer.types import Frame, SourceUrl
-
-AUTH_LONGEST: Final = 10
-"""The wait after refused credentials doubles up to so many times its first value."""
-
-_MOST_DOUBLINGS: Final = 30  # keeps the power finite after years of failures
-
-log = get_logger("capture")
-
-
-class Backoff:
-    """How long to wait before dialling again.
-
-    Full jitter: uniform between 0 and a ceiling that doubles from ``first_s`` to ``most_s`` with
-    each loss, so that cameras lost together do not come back together. After refused credentials
-    it is at least ``auth_s``, doubling to ten times that, with up to a tenth more: cameras lock
-    an account for half an hour after a few wrong passwords.
-    """
-
-    def __init__(
-        self, *, first_s: float, most_s: float, auth_s: float, random: Callable[[], float]
-    ) -> None:
-        """All in seconds; ``random`` gives a number from 0 to 1."""
-        self._first_s = first_s
-        self._most_s = most_s
-        self._auth_s = auth_s
-        self._random = random
-        self._losses = 0
-        self._refusals = 0
-
-    def next_s(self, reason: LossReason) -> float:
-        """Seconds to wait after a loss for ``reason``."""
-        if reason == "auth":
-            grown = min(2.0 ** min(self._refusals, _MOST_DOUBLINGS), AUTH_LONGEST)
-            self._refusals += 1
-            return self._auth_s * grown * (1 + 0.1 * self._random())
-        ceiling_s = min(self._most_s, self._first_s * 2.0 ** min(self._losses, _MOST_DOUBLINGS))
-        self._losses += 1
-        return ceiling_s * self._random()
-
-    def reset(self) -> None:
-        """Begin again from the shortest waits."""
-        self._losses = 0
-        self._refusals = 0
 
 
 class Reconnecting:
@@ -76,50 +48,102 @@ class Reconnecting:
         source: Source,
         *,
         url: SourceUrl,
+        stall_s: float = 5.0,
+        first_frame_s: float = 10.0,
         first_backoff_s: float = 0.5,
         max_backoff_s: float = 30.0,
         healthy_after_s: float = 60.0,
         auth_backoff_s: float = 60.0,
+        frozen_s: float = 10.0,
+        max_fps_in: float = 500.0,
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = _random.random,
     ) -> None:
         """``url`` is for log lines, with the source's own ``camera`` where it has one.
 
-        Times are in seconds; a life of ``healthy_after_s`` of frames resets the waits.
+        Times are in seconds. The source itself must give up after ``stall_s`` without a frame,
+        and after ``first_frame_s`` without the first; here they only decide what :meth:`state`
+        says meanwhile. ``healthy_after_s`` of frames reset the waits. Pictures that stay the same
+        for ``frozen_s`` make the camera frozen; more than ``max_fps_in`` frames within a second
+        end its life.
         """
         self._source = source
+        self._stall_s = stall_s
+        self._first_frame_s = first_frame_s
         self._healthy_after_s = healthy_after_s
+        self._max_fps_in = max_fps_in
         self._clock = clock
         self._backoff = Backoff(
             first_s=first_backoff_s, most_s=max_backoff_s, auth_s=auth_backoff_s, random=random
         )
-        self._lock = threading.Lock()
+        self._lines = Lines(clock=clock, camera=getattr(source, "camera", ""), url=str(url))
+        self._stillness = Stillness(frozen_s)
+        self._flood = Flood(max_fps_in)
+        self._time = StreamTime()
+        self._lock = threading.Lock()  # guards _losses and _state; the rest has one writer
         self._losses: Counter[LossReason] = Counter()
         self._state = SourceState("connecting", clock())
-        self._log = log.bind(camera=getattr(source, "camera", ""), url=str(url))
+        self._newest_at: float | None = None
+        self._handed_over = False  # whoever reads the frames has one and has not come back
+        self._attempts = 0
         self._epoch = -1
         self._next_index = 0
 
     def state(self) -> SourceState:
-        """What the source is doing now, and what befell it; from any thread."""
+        """What the source is doing at this instant, and what befell it; from any thread.
+
+        It does not trust the thread that reads the source, which may be blocked: a live camera
+        whose newest frame is older than ``stall_s`` is stalled, whatever was noted last.
+        """
         with self._lock:
-            return replace(
-                self._state,
-                losses=dict(self._losses),
-                decode_errors=getattr(self._source, "decode_errors", 0),
+            noted, losses = self._state, dict(self._losses)
+            newest_at = self._newest_at
+            now = self._clock()  # after newest_at, so that no age is negative
+        state, since_at, reason, detail = noted.state, noted.since_at, noted.reason, noted.detail
+        if state == "live" and newest_at is not None and now - newest_at >= self._stall_s:
+            state, since_at, reason = "stalled", newest_at + self._stall_s, "stall"
+            who = (
+                "streamer is still busy with its last picture; look for a slow stage"
+                if self._handed_over
+                else "check the camera and the network"
             )
+            detail = f"no picture for {now - newest_at:.1f} s: {who}"
+        elif state == "connecting" and self._attempts and now - since_at >= self._first_frame_s:
+            reason = "no_frames"
+            detail = f"no picture {now - since_at:.1f} s after dialling; check the camera"
+        return replace(
+            noted,
+            state=state,
+            since_at=since_at,
+            reason=reason,
+            detail=detail,
+            losses=losses,
+            decode_errors=getattr(self._source, "decode_errors", 0),
+            attempts=self._attempts,
+            frozen=state == "live" and self._stillness.frozen,
+            newest_frame_at=newest_at,
+            epoch=self._epoch if self._epoch >= 0 else None,
+            timestamp_jumps=self._time.jumps,
+        )
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
         """Frames of all lives until ``stop``; never raises SourceLost."""
         try:
             while not stop.is_set():
+                dialled_at = self._clock()
                 self._enter("connecting")
+                self._attempts += 1
+                epoch = self._epoch
                 lost = yield from self._one_life(stop)
                 if lost is None:
                     break
-                wait_s = self._backoff.next_s(lost.reason)
-                self._enter("backing_off", lost)
-                self._log.warning(
+                alive_at = dialled_at if epoch == self._epoch else (self._newest_at or dialled_at)
+                wait_s = self._backoff.next_s(lost.reason, self._clock() - alive_at)
+                self._enter(
+                    "refused" if lost.reason in REFUSALS else "backing_off", lost, wait_s=wait_s
+                )
+                self._lines.say(
+                    "warning",
                     "camera_lost",
                     reason=lost.reason,
                     detail=str(lost),
@@ -129,35 +153,75 @@ class Reconnecting:
                     break
         finally:
             self._enter("stopped")
-            self._log.info("camera_stopped")
+            self._lines.say("info", "camera_stopped")
+            self._lines.catch_up(anyway=True)
 
     def _one_life(self, stop: threading.Event) -> Generator[Frame, None, SourceLost | None]:
         """Yield the frames of one life; return why it ended, or None when by ``stop``."""
         first_index = self._next_index
-        live_at: float | None = None
+        healthy_since: float | None = None
+        quiet_since = 0.0
         frames = cast("Generator[Frame]", self._source.frames(stop))
         try:
             with closing(frames):
                 for frame in frames:
                     now = self._clock()
-                    if live_at is None:
-                        live_at = now
-                        self._epoch += 1
-                        self._enter("live")
-                        self._log.info("camera_live", epoch=self._epoch)
-                    elif now - live_at >= self._healthy_after_s:
+                    if healthy_since is None:
+                        healthy_since = now
+                        self._begin(now)
+                    elif now - quiet_since >= self._stall_s:
+                        healthy_since = now
+                        quiet_s = round(now - quiet_since, 1)
+                        self._lines.say("warning", "camera_stalled", quiet_s=quiet_s)
+                    elif now - healthy_since >= self._healthy_after_s:
                         self._backoff.reset()
+                    self._newest_at = now
+                    if self._flood.see(now):
+                        return SourceLost(
+                            "flood",
+                            f"sent more than {self._max_fps_in:g} pictures in a second; lower its "
+                            "frame rate",
+                        )
+                    self._look(frame, now)
                     self._next_index = first_index + frame.index + 1
+                    self._handed_over = True
                     yield replace(frame, epoch=self._epoch, index=first_index + frame.index)
+                    self._handed_over = False
                     del frame  # do not hold a picture while waiting for the next
+                    quiet_since = self._clock()  # what the reader took is not the camera's silence
         except SourceLost as lost:
             return None if stop.is_set() else lost
+        finally:
+            self._handed_over = False
         if stop.is_set():
             return None
         return SourceLost("eof", "the source ended; it is opened again")
 
-    def _enter(self, state: State, lost: SourceLost | None = None) -> None:
+    def _begin(self, now: float) -> None:
+        """The first frame of a life has come."""
+        self._stillness.begin()
+        self._flood.begin(now)
+        self._time.begin()
+        self._epoch += 1
+        self._newest_at = now  # before the state: a live camera has a newest frame
+        self._enter("live")
+        self._lines.say("info", "camera_live", epoch=self._epoch)
+
+    def _look(self, frame: Frame, now: float) -> None:
+        """Take in what a frame tells of the camera's health."""
+        self._time.see(frame.pts, now)
+        if self._stillness.see(frame.picture, now):
+            if self._stillness.frozen:
+                self._lines.say(
+                    "warning", "camera_frozen", detail="sends the same picture; restart the camera"
+                )
+            else:
+                self._lines.say("info", "camera_moves")
+        self._lines.catch_up()
+
+    def _enter(self, state: State, lost: SourceLost | None = None, *, wait_s: float = 0.0) -> None:
         with self._lock:
+            now = self._clock()
             if lost is None:
                 # While dialling again, what ended the last life is still the news.
                 again = state == "connecting"
@@ -166,4 +230,5 @@ class Reconnecting:
             else:
                 reason, detail = lost.reason, str(lost)
                 self._losses[lost.reason] += 1
-            self._state = SourceState(state, self._clock(), reason, detail)
+            retry_at = None if lost is None else now + wait_s
+            self._state = SourceState(state, now, reason, detail, retry_at=retry_at)

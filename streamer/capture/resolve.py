@@ -11,7 +11,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
+
+from streamer.errors import SourceLost
+
+RESOLVE_TIMEOUT_S: Final = 3.0
+"""Longest wait for a name, seconds."""
 
 Lookup: TypeAlias = Callable[[str, int], object]
 """Resolves host and port or raises ``OSError``; what it returns is not used."""
@@ -61,6 +66,18 @@ class Resolver:
                 return None
             self._worker.join(min(left_s, 0.1))
         return not self._failed
+
+    def require(self, name: str, stop: threading.Event) -> None:
+        """Return when the host is known or ``stop`` is set, within :data:`RESOLVE_TIMEOUT_S`.
+
+        Raises SourceLost for ``dns`` otherwise; ``name`` is what its text calls the camera.
+        """
+        found = self.resolves(RESOLVE_TIMEOUT_S, stop)
+        if found is None and not stop.is_set():
+            limit = f"{RESOLVE_TIMEOUT_S:g} s"
+            raise SourceLost("dns", f"{name} was not looked up within {limit}; check DNS")
+        if found is False:
+            raise SourceLost("dns", f"{name} is not a known host; check the name and DNS")
 
     def _look_up(self) -> None:
         try:

@@ -33,10 +33,14 @@ def make_source(
     transport: Literal["tcp", "udp"] = "tcp",
     base_folder: Path,
     tls: Tls = VERIFIED,
+    stall_s: float = 5.0,
+    first_frame_s: float = 10.0,
 ) -> Source:
     """The source for ``url``, not yet opened; one life of it, so wrap it where it is live.
 
     Relative file paths are relative to ``base_folder``, the folder of the configuration file;
+    a network camera without a picture for ``stall_s`` seconds, or without its first for
+    ``first_frame_s``, is lost;
     ``tls`` says whose certificates an rtsps or https camera may show.
     Raises :class:`streamer.errors.ConfigError` on a URL that :func:`check_url` objects to.
     """
@@ -49,7 +53,15 @@ def make_source(
     if scheme in NETWORK_PORTS:
         from streamer.capture.pyav import PyAvSource
 
-        return PyAvSource(url, camera=camera, live=True, transport=transport, tls=tls)
+        return PyAvSource(
+            url,
+            camera=camera,
+            live=True,
+            transport=transport,
+            tls=tls,
+            read_timeout_s=stall_s,
+            first_frame_s=first_frame_s,
+        )
     if scheme == "webcam":
         from streamer.capture.opencv import WebcamSource
 

@@ -84,6 +84,12 @@ METRICS: Final = (
            "Times the camera was lost, by reason."),
     Metric("streamer_decode_errors_total", "counter", _CAMERA, "packets",
            "Packets that gave no picture."),
+    Metric("streamer_camera_frozen", "gauge", _CAMERA, "",
+           "1 while pictures come but have been the same to the pixel for ten seconds."),
+    Metric("streamer_source_dials_total", "counter", _CAMERA, "dials",
+           "Times the camera was dialled, the first included."),
+    Metric("streamer_timestamp_jumps_total", "counter", _CAMERA, "jumps",
+           "Times the stream's own clock stood still, went back or leapt. It decides nothing."),
     Metric("streamer_sink_written_total", "counter", ("sink",), "outcomes",
            "Outcomes the sink wrote."),
     Metric("streamer_sink_dropped_total", "counter", ("sink", "reason"), "outcomes",
@@ -190,6 +196,9 @@ def _camera(camera: CameraStatus) -> Iterator[_Sample]:
     yield "streamer_frames_in_flight", name, ledger.in_flight
     yield "streamer_ledger_imbalance_frames", name, ledger.imbalance
     yield "streamer_faces_detected_total", name, camera.faces_total
+    yield "streamer_camera_frozen", name, int(source.frozen)
+    yield "streamer_source_dials_total", name, source.attempts
+    yield "streamer_timestamp_jumps_total", name, source.timestamp_jumps
     yield "streamer_faces_visible", name, camera.faces_now
     yield "streamer_latency_seconds", name, camera.latency
     if camera.newest_age_s is not None:

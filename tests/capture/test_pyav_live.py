@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -27,7 +28,7 @@ def units() -> list[bytes]:
 
 
 def camera(port: int, *, scheme: str = "rtsp", path: str = "live", **options: object) -> PyAvSource:
-    bounds = {"open_timeout_s": 2.0, "read_timeout_s": 1.5} | options
+    bounds = {"open_timeout_s": 2.0, "read_timeout_s": 1.5, "first_frame_s": 4.0} | options
     url = SourceUrl(f"{scheme}://cam:{SECRET}@127.0.0.1:{port}/{path}")
     return PyAvSource(url, camera="door", live=True, **bounds)
 
@@ -66,7 +67,7 @@ def test_the_end_of_a_live_stream_is_a_loss(units: list[bytes], then: str) -> No
     assert len(frames) >= 19
 
 
-@pytest.mark.parametrize("then", ["stall", "drip"])
+@pytest.mark.parametrize("then", ["stall", "drip", "rtcp", "rubbish", "deaf"])
 def test_a_frozen_camera_is_lost_after_the_read_timeout(units: list[bytes], then: str) -> None:
     with ScriptedRtsp(Script(units, stop_after=20, then=then)) as server:
         frames, lost = one_life(camera(server.port))
@@ -87,23 +88,71 @@ def test_a_camera_that_never_answers(units: list[bytes]) -> None:
     assert time.monotonic() - begun_at < 4.5
 
 
-def test_a_camera_that_plays_nothing(units: list[bytes]) -> None:
-    with ScriptedRtsp(Script(units, stop_after=0, then="stall")) as server:
-        frames, lost = one_life(camera(server.port))
-    assert (lost.reason, frames) == ("no_frames", [])
+@pytest.mark.parametrize("method", ["OPTIONS", "DESCRIBE", "SETUP", "PLAY"])
+def test_a_camera_that_falls_silent_while_it_is_dialled(units: list[bytes], method: str) -> None:
+    with ScriptedRtsp(Script(units, silent_to=method)) as server:
+        begun_at = time.monotonic()
+        assert one_life(camera(server.port))[1].reason == "open_timeout"
+    assert time.monotonic() - begun_at < 4.5
 
 
-def test_pictures_that_cannot_be_decoded_are_no_life(
-    units: list[bytes], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("slow_s", [0.0, 0.3])
+@pytest.mark.parametrize("fault", ["nothing", "no parameter sets", "nothing but reports", "noise"])
+def test_the_first_picture_has_one_deadline_opening_included(
+    units: list[bytes], fault: str, slow_s: float
 ) -> None:
-    from streamer.capture import pyav
-
-    monkeypatch.setattr(pyav, "FIRST_FRAME_S", 3.0)
-    with ScriptedRtsp(Script(units, parameter_sets=False)) as server:
-        source = camera(server.port, read_timeout_s=5.0)
+    scripts = {
+        "nothing": Script(units, stop_after=0, then="stall", slow_s=slow_s),
+        "no parameter sets": Script(units, parameter_sets=False, slow_s=slow_s),
+        "nothing but reports": Script(units, stop_after=0, then="rtcp", slow_s=slow_s),
+        "noise": Script(units, codec="H265", slow_s=slow_s),  # which it is not
+    }
+    with ScriptedRtsp(scripts[fault]) as server:
+        source = camera(server.port, read_timeout_s=5.0, first_frame_s=3.5)
+        begun_at = time.monotonic()
         frames, lost = one_life(source)
+        took_s = time.monotonic() - begun_at
     assert (lost.reason, frames) == ("no_frames", [])
-    assert source.decode_errors > 5
+    assert 3.4 <= took_s < 4.5
+    assert (source.decode_errors > 5) is (fault == "no parameter sets")
+
+
+def test_dialling_ends_with_that_deadline_too(units: list[bytes]) -> None:
+    with ScriptedRtsp(Script(units, silent=True)) as server:
+        begun_at = time.monotonic()
+        _, lost = one_life(camera(server.port, open_timeout_s=9.0, first_frame_s=1.5))
+    assert lost.reason == "open_timeout"
+    assert time.monotonic() - begun_at < 3.0
+
+
+def test_a_camera_may_be_slower_to_start_than_to_go_on(units: list[bytes]) -> None:
+    with ScriptedRtsp(Script(units, wait_s=2.5)) as server:
+        assert next(camera(server.port).frames(threading.Event())).index == 0
+
+
+@pytest.mark.parametrize("then", ["stall", "rtcp", "rubbish"])
+def test_every_orderly_close_says_farewell(units: list[bytes], then: str) -> None:
+    with ScriptedRtsp(Script(units, stop_after=20, then=then)) as server:
+        one_life(camera(server.port))
+        assert server.gone.wait(5)
+        assert server.methods()[-1] == "TEARDOWN"
+    with ScriptedRtsp(Script(units)) as server:
+        frames = camera(server.port).frames(threading.Event())
+        next(frames)
+        frames.close()
+        assert server.gone.wait(5)
+        assert server.methods()[-1] == "TEARDOWN"
+
+
+def test_a_deaf_camera_does_not_hold_up_the_farewell(units: list[bytes]) -> None:
+    with ScriptedRtsp(Script(units, stop_after=20, then="deaf")) as server:
+        frames = camera(server.port).frames(threading.Event())
+        for frame in frames:
+            if frame.index == 15:
+                break
+        begun_at = time.monotonic()
+        frames.close()
+        assert time.monotonic() - begun_at < 1.0
 
 
 @pytest.mark.parametrize(
@@ -114,10 +163,77 @@ def test_pictures_that_cannot_be_decoded_are_no_life(
 def test_answers_of_the_camera(units: list[bytes], status: str, reason: str) -> None:
     with ScriptedRtsp(Script(units, status=status)) as server:
         _, lost = one_life(camera(server.port))
-        described = sum("DESCRIBE" in request for request in server.requests)
+        tried = sum("Authorization" in request for request in server.requests)
     assert lost.reason == reason
     assert f"127.0.0.1:{server.port}" in str(lost)
-    assert described <= 2, "a password is tried once"
+    assert tried <= 1, "a password is tried once"
+
+
+def test_a_digest_that_ffmpeg_cannot_do_is_named(units: list[bytes]) -> None:
+    challenge = 'Digest realm="x", nonce="n", algorithm={}, qop="auth"'
+    said = {}
+    for algorithm in ("MD5", "SHA-256"):
+        script = Script(units, status="401 No", challenge=challenge.format(algorithm))
+        with ScriptedRtsp(script) as server:
+            _, lost = one_life(camera(server.port))
+            tried = sum("Authorization" in request for request in server.requests)
+        assert lost.reason == "auth"
+        assert tried == (algorithm == "MD5"), "what FFmpeg does decides what is said"
+        said[algorithm] = str(lost)
+    assert "SHA-256" in said["SHA-256"]
+    assert "check both" in said["MD5"]
+
+
+def test_a_redirect_in_a_circle_is_bounded(units: list[bytes]) -> None:
+    target = "rtsp://127.0.0.1:{port}/live"
+    with ScriptedRtsp(Script(units, status="302 Moved", redirect=target)) as server:
+        begun_at = time.monotonic()
+        assert one_life(camera(server.port))[1].reason == "open_timeout"
+        assert time.monotonic() - begun_at < 4.0
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "file", "tcp", "concat"])
+def test_a_redirect_leads_to_cameras_only(units: list[bytes], scheme: str) -> None:
+    target = scheme + "://127.0.0.1:{port}/live"
+    with ScriptedRtsp(Script(units, status="302 Moved", redirect=target)) as server:
+        assert one_life(camera(server.port))[1].reason == "error"
+        assert server.connections == 1
+
+
+@pytest.mark.parametrize("codec", ["MP4V-ES", "MPV", "X-MAGIC"])
+def test_codecs_that_are_not_on_the_list(units: list[bytes], codec: str) -> None:
+    with ScriptedRtsp(Script(units, codec=codec)) as server:
+        frames, lost = one_life(camera(server.port))
+    assert frames == []
+    assert lost.reason == "unsupported_codec"
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        pytest.param(lambda n: 0, id="standing still"),
+        pytest.param(lambda n: n * 3600 + (1 << 31 if n >= 20 else 0), id="leap"),
+        pytest.param(lambda n: (1 << 32) - 20 * 3600 + n * 3600, id="wrap"),
+        pytest.param(lambda n: 1 << 24 | (n * 3600 - (900_000 if n >= 20 else 0)), id="back"),
+        pytest.param(lambda n: n * 2654435761, id="random"),
+    ],
+)
+def test_the_streams_own_time_disturbs_nothing(
+    units: list[bytes], stamp: Callable[[int], int]
+) -> None:
+    stop, frames = threading.Event(), []
+    with ScriptedRtsp(Script(units, stamp=stamp)) as server:
+        for frame in camera(server.port).frames(stop):
+            frames.append(frame)
+            behind = server.sent - len(frames)
+            assert behind < 15, "no picture waits for a time to come"
+            if len(frames) == 40:
+                stop.set()
+    assert [bar_of(f.picture.bgr()) for f in frames] == [n % 10 for n in range(40)]
+    assert [f.index for f in frames] == list(range(40))
+    stamps = [f.captured_at for f in frames]
+    assert stamps == sorted(stamps)
+    assert max(b - a for a, b in pairwise(stamps)) < 1.0
 
 
 def test_sound_alone(units: list[bytes]) -> None:
@@ -159,6 +275,17 @@ def test_pictures_that_grow_over_the_limit_are_never_decoded(units: list[bytes])
                 break
     assert sizes == {(320, 240)}
     assert source.decode_errors >= 9
+
+
+def test_a_change_to_giant_pictures_is_refused(units: list[bytes]) -> None:
+    larger = list(access_units(10, width=640, height=480))
+    with ScriptedRtsp(Script([*units[:10], *larger * 40])) as server:
+        source = camera(server.port, max_pixels=320 * 240, read_timeout_s=5.0)
+        frames, lost = one_life(source)
+        ended_at = time.monotonic()
+    assert lost.reason == "too_large"
+    assert {f.picture.width for f in frames} == {320}
+    assert ended_at - frames[-1].captured_at < 2.5
 
 
 def test_pictures_may_change_their_size(units: list[bytes]) -> None:

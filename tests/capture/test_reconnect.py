@@ -2,18 +2,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from streamer.capture.reconnect import Backoff, Reconnecting
+from streamer.capture.reconnect import Reconnecting
 from streamer.errors import LossReason, SourceLost
-from streamer.types import Frame, NoPicture, SourceUrl
+from streamer.status import SourceState
+from streamer.types import Frame, NoPicture, Picture, SourceUrl
+from streamer.vision.picture import ArrayPicture
 from tests.capture.clocks import Clock, Stop
 
 URL = SourceUrl("rtsp://cam:hunter2@10.0.0.1/x")
+PICTURE = NoPicture(4, 4)
 
 
 class Lives:
@@ -40,8 +45,10 @@ class Lives:
             raise SourceLost(reason, f"10.0.0.1:554 {reason}; do this")
 
 
-def wrap(source: Lives, random: Callable[[], float] = lambda: 1.0) -> Reconnecting:
-    return Reconnecting(source, url=URL, clock=source.clock, random=random)
+def wrap(
+    source: Lives, random: Callable[[], float] = lambda: 1.0, **options: float
+) -> Reconnecting:
+    return Reconnecting(source, url=URL, clock=source.clock, random=random, **options)
 
 
 def test_epoch_counts_lives_with_frames_and_index_goes_on() -> None:
@@ -65,15 +72,15 @@ def test_gaps_a_source_leaves_in_its_index_are_kept() -> None:
     assert [f.index for f in frames] == [0, 4, 5, 9]
 
 
-def test_waits_double_to_the_longest_and_have_full_jitter() -> None:
+def test_waits_grow_to_the_longest_and_have_full_jitter() -> None:
     clock = Clock()
-    stop = Stop(clock, most=9)
+    stop = Stop(clock, most=7)
     list(wrap(Lives(clock, (0, 0, "refused"))).frames(stop))
-    assert stop.waits == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+    assert stop.waits == [0.5, 1.5, 4.5, 13.5, 30, 30, 30]
     draws = iter([0.5, 0.25, 0.0, 1.0])
     stop = Stop(clock, most=3)  # a wait of nothing is no wait
     list(wrap(Lives(clock, (0, 0, "refused")), lambda: next(draws)).frames(stop))
-    assert stop.waits == [0.25, 0.25, 4.0]
+    assert stop.waits == [0.25, 0.375, 13.5]
 
 
 def test_only_a_minute_of_health_forgives() -> None:
@@ -83,7 +90,33 @@ def test_only_a_minute_of_health_forgives() -> None:
     )
     stop = Stop(clock, most=6)
     list(wrap(source).frames(stop))
-    assert stop.waits == [0.5, 1, 2, 0.5, 1, 2]
+    assert stop.waits == [0.5, 1.5, 4.5, 0.5, 1.5, 4.5]
+
+
+def test_a_minute_with_a_hole_in_it_is_no_health() -> None:
+    clock = Clock()
+
+    class Holes(Lives):
+        def frames(self, stop: threading.Event) -> Iterator[Frame]:
+            for n in range(90):
+                clock.now += 6.0 if n % 20 == 19 else 1.0
+                yield Frame("door", 0, n, clock.now, 0.0, None, NoPicture(4, 4))
+            raise SourceLost("eof", "x")
+
+    stop = Stop(clock, most=3)
+    list(wrap(Holes(clock)).frames(stop))
+    assert stop.waits == [0.5, 1.5, 4.5]
+
+
+def test_a_flapping_camera_is_dialled_ever_less() -> None:
+    clock = Clock()
+    source = Lives(clock, *[(20, 0.1, "eof"), (0, 0, "refused")] * 50)
+    with capture_logs() as lines:
+        list(wrap(source, lambda: 0.0).frames(Stop(clock, most=40)))  # the hastiest draws
+    minutes = [at // 60 for at in source.dialled_at]
+    assert max(minutes.count(minute) for minute in set(minutes)) <= 8
+    assert len(lines) < 20 + (clock.now - 100) / 30 + 3
+    assert sum(line.get("left_out", 0) for line in lines) > 0
 
 
 def test_refused_credentials_wait_a_minute_and_more() -> None:
@@ -96,32 +129,50 @@ def test_refused_credentials_wait_a_minute_and_more() -> None:
     assert sum(at < begun_at + 600 for at in source.dialled_at) <= 5
 
 
+def test_a_full_camera_that_says_401_is_not_given_up() -> None:
+    clock = Clock()
+    source = Lives(clock, *[(0, 0, "auth")] * 9, (3, 0.1, "eof"))
+    frames = wrap(source).frames(Stop(clock))
+    assert next(frames).index == 0
+    assert source.dials == 10
+
+
+class Away(Lives):
+    """A camera that is away until ``back_at``; a dial before that fails after a while."""
+
+    def __init__(self, clock: Clock, back_at: float, lasting: list[float]) -> None:
+        super().__init__(clock)
+        self.back_at, self.lasting = back_at, lasting
+
+    def frames(self, stop: threading.Event) -> Iterator[Frame]:
+        dialled_at = self.clock.now
+        self.dialled_at.append(dialled_at)
+        if dialled_at < self.back_at:
+            if len(self.dialled_at) % 3 == 1:  # half alive: a picture, then silence
+                yield Frame("door", 0, 0, self.clock.now, 0.0, None, NoPicture(4, 4))
+            self.clock.now += self.lasting[len(self.dialled_at) % len(self.lasting)]
+            raise SourceLost("stall", "x")
+        yield Frame("door", 0, 1, self.clock.now, 0.0, None, NoPicture(4, 4))
+
+
+@settings(max_examples=200)
 @given(
-    st.lists(st.sampled_from(["auth", "stall", "refused", "eof"]), max_size=60),
-    st.floats(0, 1),
-    st.floats(0.01, 5),
-    st.floats(1, 100),
+    st.floats(0, 600),
+    st.lists(st.floats(0, 10), min_size=1, max_size=9),
+    st.randoms(use_true_random=False),
 )
-def test_waits_stay_in_their_bounds(
-    losses: list[LossReason], draw: float, first_s: float, times: float
+def test_a_camera_that_is_back_is_dialled_within_half_a_minute(
+    away_s: float, lasting: list[float], draw: object
 ) -> None:
-    most_s = first_s * times
-    backoff = Backoff(first_s=first_s, most_s=most_s, auth_s=60.0, random=lambda: draw)
-    seen = 0
-    for reason in losses:
-        wait_s = backoff.next_s(reason)
-        if reason == "auth":
-            assert 60 <= wait_s <= 660.0001
-        else:
-            assert 0 <= wait_s <= min(most_s, first_s * 2**seen) * 1.0001
-            seen += 1
-
-
-def test_years_of_failures_do_not_overflow() -> None:
-    backoff = Backoff(first_s=0.5, most_s=30, auth_s=60, random=lambda: 1.0)
-    for _ in range(5000):
-        assert backoff.next_s("refused") <= 30
-        assert backoff.next_s("auth") <= 660.0001
+    clock = Clock()
+    source = Away(clock, clock.now + away_s, lasting)
+    for frame in wrap(source, draw.random).frames(Stop(clock)):  # type: ignore[attr-defined]
+        if frame.captured_at >= source.back_at:
+            break
+    # With a first picture within 5 s of dialling, that is within the 35 s promised.
+    assert source.dialled_at[-1] - source.back_at <= 30.0 + 1e-6
+    begun_at = source.dialled_at[0]
+    assert sum(at < begun_at + 60 - 1e-6 for at in source.dialled_at) <= 8 or away_s < 60
 
 
 def test_state_tells_what_happens_and_why() -> None:
@@ -140,10 +191,13 @@ def test_state_tells_what_happens_and_why() -> None:
         now = camera.state()
         assert (now.state, now.reason, now.detail) == ("live", "", "")
     assert [(s.state, s.reason) for s in seen] == [
-        ("backing_off", "stall"), ("backing_off", "auth"), ("backing_off", "eof"),
+        ("backing_off", "stall"), ("refused", "auth"), ("backing_off", "eof"),
     ]  # fmt: skip
     assert seen[1].detail == "10.0.0.1:554 auth; do this"
     assert seen[1].losses == {"stall": 1, "auth": 1}
+    assert [s.attempts for s in seen] == [1, 2, 3]
+    assert [s.epoch for s in seen] == [0, 0, 1]
+    assert seen[0].retry_at == pytest.approx(seen[0].since_at + 0.5)
     assert seen[2].decode_errors == 3
     assert camera.state().state == "stopped"
     assert camera.state().losses == {"stall": 1, "auth": 1, "eof": 1}
@@ -177,13 +231,14 @@ def test_stop_ends_a_real_wait_at_once() -> None:
     thread = threading.Thread(target=lambda: list(camera.frames(stop)))
     thread.start()
     for _ in range(2000):
-        if camera.state().state == "backing_off":
+        if camera.state().state == "refused":
             break
         stop.wait(0.005)
-    assert camera.state().state == "backing_off"
+    seen = camera.state()
     stop.set()
     thread.join(5)
     assert not thread.is_alive()
+    assert seen.state == "refused"
     assert camera.state().state == "stopped"
 
 
@@ -228,3 +283,161 @@ def test_leaving_early_closes_the_source() -> None:
     next(frames)
     frames.close()
     assert closed == [threading.current_thread()]
+
+
+class Blocked(Lives):
+    """Gives ``count`` frames a tenth of a second apart and then blocks, as a read in C does."""
+
+    def __init__(self, clock: Clock, count: int, *, picture: Picture = PICTURE) -> None:
+        super().__init__(clock)
+        self.count, self.picture = count, picture
+        self.blocked, self.free = threading.Event(), threading.Event()
+
+    def frames(self, stop: threading.Event) -> Iterator[Frame]:
+        for n in range(self.count):
+            self.clock.now += 0.1
+            yield Frame("door", 0, n, self.clock.now, 0.0, None, self.picture)
+        self.blocked.set()
+        assert self.free.wait(20)
+        yield Frame("door", 0, self.count, self.clock.now, 0.0, None, self.picture)
+
+
+def states_while_blocked(source: Blocked, camera: Reconnecting, *ages: float) -> list[SourceState]:
+    """What ``camera`` says at these ages, seconds after it began to block."""
+    stop = threading.Event()
+
+    def read() -> None:
+        for frame in camera.frames(stop):
+            if frame.index >= source.count:
+                return
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    try:
+        assert source.blocked.wait(10)
+        blocked_at, seen = source.clock.now, []
+        for age_s in ages:
+            source.clock.now = blocked_at + age_s
+            seen.append(camera.state())
+    finally:
+        stop.set()
+        source.free.set()
+        thread.join(10)
+    assert not thread.is_alive()
+    return seen
+
+
+def test_a_blocked_live_camera_says_that_it_is_stalled() -> None:
+    clock = Clock()
+    source = Blocked(clock, 3)
+    seen = states_while_blocked(source, wrap(source), 0.0, 4.9, 5.0, 3600.0)
+    assert [s.state for s in seen] == ["live", "live", "stalled", "stalled"]
+    assert [s.reason for s in seen] == ["", "", "stall", "stall"]
+    assert "5.0 s" in seen[2].detail
+    assert "camera" in seen[2].detail
+    assert seen[3].since_at == pytest.approx(seen[2].since_at) == pytest.approx(105.3)
+    assert all(s.newest_frame_at == pytest.approx(100.3) for s in seen)
+    assert all(s.losses == {} for s in seen)
+
+
+def test_a_dial_that_lasts_says_so() -> None:
+    clock = Clock()
+    source = Blocked(clock, 0)
+    seen = states_while_blocked(source, wrap(source), 0.0, 9.9, 10.0)
+    assert [(s.state, s.reason) for s in seen] == [
+        ("connecting", ""), ("connecting", ""), ("connecting", "no_frames"),
+    ]  # fmt: skip
+    assert seen[0].newest_frame_at is None
+    assert seen[0].epoch is None
+
+
+def test_a_slow_reader_is_not_the_cameras_fault() -> None:
+    clock = Clock()
+    camera = wrap(Lives(clock, (3, 0.1, "eof")))
+    with capture_logs() as lines:
+        for frame in camera.frames(Stop(clock, most=1)):
+            if frame.index == 0:
+                clock.now += 60
+                assert camera.state().state == "stalled"
+                assert "streamer is still busy" in camera.state().detail
+    assert "camera_stalled" not in [line["event"] for line in lines]
+
+
+def test_a_camera_that_comes_back_by_itself_is_noted() -> None:
+    clock = Clock()
+    with capture_logs() as lines:
+        list(wrap(Lives(clock, (3, 6.0, "eof"))).frames(Stop(clock, most=1)))
+    assert [line["event"] for line in lines] == [
+        "camera_live", "camera_stalled", "camera_stalled", "camera_lost", "camera_stopped",
+    ]  # fmt: skip
+    assert lines[1]["quiet_s"] == 6.0
+
+
+def test_a_frozen_picture_is_told_and_logged_once_each_way() -> None:
+    clock = Clock()
+
+    class Standing(Lives):
+        def frames(self, stop: threading.Event) -> Iterator[Frame]:
+            for n in range(500):
+                clock.now += 0.1
+                pixels = np.full((16, 16, 3), 7 if 100 <= n < 400 else n % 200, np.uint8)
+                yield Frame("door", 0, n, clock.now, 0.0, None, ArrayPicture(pixels))
+
+    camera = wrap(Standing(clock))
+    frozen = []
+    with capture_logs() as lines:
+        for _ in camera.frames(Stop(clock, most=1)):
+            frozen.append(camera.state().frozen)
+    assert 290 > sum(frozen) >= 185, "from ten seconds on to the first change"
+    assert not any(frozen[:200])
+    assert not any(frozen[400:])
+    assert [line["event"] for line in lines] == [
+        "camera_live", "camera_frozen", "camera_moves", "camera_lost", "camera_stopped",
+    ]  # fmt: skip
+    assert not camera.state().frozen
+
+
+def test_a_stalled_camera_is_not_called_frozen() -> None:
+    clock = Clock()
+    source = Blocked(clock, 150, picture=ArrayPicture(np.zeros((16, 16, 3), np.uint8)))
+    seen = states_while_blocked(source, wrap(source), 0.0, 6.0)
+    assert [(s.state, s.frozen) for s in seen] == [("live", True), ("stalled", False)]
+
+
+def test_a_flood_ends_one_life_and_no_more() -> None:
+    clock = Clock()
+    source = Lives(clock, (10_000, 0.0001, None), (3, 0.1, "eof"))
+    camera = wrap(source, max_fps_in=500.0)
+    frames = list(camera.frames(Stop(clock, most=2)))
+    assert len(frames) == 500 + 3
+    assert camera.state().losses == {"flood": 1, "eof": 1}
+    assert frames[-1].epoch == 1
+
+
+@pytest.mark.parametrize("fps", [1.0, 25.0, 240.0, 499.0])
+def test_fast_cameras_are_no_flood(fps: float) -> None:
+    clock = Clock()
+    camera = wrap(Lives(clock, (int(5 * fps), 1 / fps, "eof")))
+    assert len(list(camera.frames(Stop(clock, most=1)))) == int(5 * fps)
+    assert camera.state().losses == {"eof": 1}
+
+
+@given(st.lists(st.none() | st.floats(-1e6, 1e6), min_size=1, max_size=50))
+def test_the_streams_own_time_disturbs_nothing(times: list[float | None]) -> None:
+    clock = Clock()
+
+    class Stamped(Lives):
+        def frames(self, stop: threading.Event) -> Iterator[Frame]:
+            for n, pts in enumerate(times):
+                clock.now += 0.04
+                yield Frame("door", 0, n, clock.now, 0.0, pts, NoPicture(4, 4))
+
+    camera = wrap(Stamped(clock))
+    frames = list(camera.frames(Stop(clock, most=1)))
+    assert [f.index for f in frames] == list(range(len(times)))
+    assert [f.pts for f in frames] == times
+    stamps = [f.captured_at for f in frames]
+    assert stamps == sorted(stamps)
+    told = [pts for pts in times if pts is not None]
+    back = sum(b <= a for a, b in pairwise(told))
+    assert back <= camera.state().timestamp_jumps <= max(0, len(told) - 1)

@@ -1,0 +1,59 @@
+"""Why a camera was lost, in words. Pure.
+
+FFmpeg's errors go by class and number: their text holds the password.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from streamer.errors import LossReason, SourceLost
+
+_BY_CLASS: Final[Mapping[str, tuple[LossReason, str]]] = {
+    "HTTPUnauthorizedError": ("auth", "refused the user name or password; check both"),
+    "HTTPForbiddenError": ("auth", "refused the user name or password; check both"),
+    "HTTPNotFoundError": ("not_found", "has no such stream; check the path"),
+    "FileNotFoundError": ("not_found", "has no such stream; check the path"),
+    "ConnectionRefusedError": (
+        "refused", "refused the connection; check the port and that the camera is up",
+    ),
+    "ConnectionError": ("reset", "broke the connection; the camera may be restarting"),
+    "ExitError": ("stall", "stopped sending; check the camera and the network"),
+    "TimeoutError": ("stall", "stopped sending; check the camera and the network"),
+    "EOFError": ("eof", "ended the stream; the camera may be restarting"),
+    "InvalidDataError": ("error", "sent what is no video stream; check the path"),
+}  # fmt: skip
+
+_OUT_OF_REACH: Final = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EIO)
+
+
+def why(error: Exception) -> tuple[LossReason, str]:
+    """Reason and words for an error of PyAV; the words go on from the camera's name.
+
+    An error of input and output means a host out of reach, which is so only at opening.
+    """
+    for cls in type(error).__mro__:
+        if cls.__name__ in _BY_CLASS:
+            return _BY_CLASS[cls.__name__]
+    if getattr(error, "errno", None) in _OUT_OF_REACH:
+        return "unreachable", "cannot be reached; check the network"
+    return "error", f"failed with {type(error).__name__}; try the address in a video player"
+
+
+def too_large(name: str, width: int, height: int, max_pixels: int) -> SourceLost:
+    """``name`` (fit to print) sends pictures of a size that is more than ``max_pixels`` pixels."""
+    return SourceLost(
+        "too_large",
+        f"{name} sends {width}x{height} pictures and {max_pixels} pixels are allowed; choose a "
+        "smaller stream",
+    )
+
+
+def unsupported(name: str, codec: str, wanted: Collection[str]) -> SourceLost:
+    """``name`` (fit to print) sends ``codec``, which is none of ``wanted``."""
+    return SourceLost(
+        "unsupported_codec",
+        f"{name} sends the codec {codec}; set the camera to one of {', '.join(sorted(wanted))}",
+    )
