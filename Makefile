@@ -15,7 +15,7 @@ MODEL := models/retinaface_mnet025.onnx
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check bench docs screenshots constraints clean install install-dev packages
+.PHONY: help demo test check bench faults docs screenshots constraints clean install install-dev packages
 
 help:
 	@echo "make demo            is the place to start. The rest:"
@@ -45,6 +45,9 @@ packages: # what the tests need of Debian; it never stops the make
 ifneq ($(PACKAGES),no)
 	@scripts/install_test_packages.sh || true
 endif
+
+faults: install-dev packages $(MODEL) ## every way a camera fails, against the real program (long)
+	@$(BIN)/python -m pytest tests/faults --timeout 900 $(ARGS)
 
 docs: install-dev ## write what the documents take from the code
 	@$(BIN)/python -m scripts.write_docs

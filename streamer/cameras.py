@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from streamer.capture.ffmpeg import Tls
+from streamer.capture.isolate import Isolated
 from streamer.capture.once import Once
 from streamer.capture.reconnect import Reconnecting
 from streamer.capture.schemes import make_source
@@ -32,7 +34,8 @@ log = get_logger("app")
 def source_of(name: str, camera: Camera, base_folder: Path) -> Source:
     """The source of one configured camera, not yet opened: one life of it."""
     ca_file = camera.ca_file and base_folder.absolute() / camera.ca_file
-    return make_source(
+    make = partial(
+        make_source,
         camera.url,
         camera=name,
         transport=camera.transport,
@@ -41,6 +44,12 @@ def source_of(name: str, camera: Camera, base_folder: Path) -> Source:
         stall_s=camera.stall_s,
         first_frame_s=camera.first_frame_s,
     )
+    source = make()
+    if not camera.isolate:
+        return source
+    # The child's source gives up by itself before it would be killed for its silence.
+    silence_s = 2 * camera.first_frame_s + camera.stall_s
+    return Isolated(make, camera=name, live=source.live, silence_s=max(30.0, silence_s))
 
 
 class CameraLine:

@@ -92,6 +92,10 @@ class Camera(_Section):
     first_frame_s: float = Field(
         10.0, ge=2, le=60, description="seconds from dialling to the first picture at most"
     )
+    isolate: bool = Field(
+        False,
+        description="decode in a process of its own: a crash there costs this camera only",
+    )
     tls_verify: bool = Field(
         True, description="refuse rtsps and https cameras whose certificate is not good"
     )

@@ -12,6 +12,7 @@
     ├── CannotSubscribe        an endpoint that cannot be (in client/)     (exit code 1)
     ├── NothingHeard           silence beyond a limit (in client/)         (exit code 1)
     ├── DetectionFailed        one picture could not be looked at          (counted)
+    │   └── PictureFailed      … because its pixels cannot be read
     ├── SourceLost             one life of a camera ended                  (reconnects)
     ├── StageFailure           a stage raised (an ExceptionGroup)          (exit code 1)
     └── StageStuck             a stage did not end in time                 (exit code 1)
@@ -66,6 +67,10 @@ class BindError(StreamerError):
 
 class DetectionFailed(StreamerError):
     """One picture could not be looked at. The frame is counted as failed, never as empty."""
+
+
+class PictureFailed(DetectionFailed):
+    """The picture itself cannot be read: its camera is at fault and not the detector."""
 
 
 class SourceLost(StreamerError):

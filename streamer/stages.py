@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from streamer.errors import DetectionFailed
+from streamer.errors import DetectionFailed, PictureFailed
 from streamer.flow.channel import Channel
 from streamer.flow.fan import Batch, FanIn, Lane
 from streamer.flow.fan_out import FanOut
@@ -132,7 +132,7 @@ def _look(
     taken_at: float,
     clock: Callable[[], float],
 ) -> bool:
-    """Detect, track and hand on the jobs at ``positions``; False when the detector failed."""
+    """Detect, track and hand on the jobs at ``positions``; False when the detector is at fault."""
     jobs = [batch.items[position] for position in positions]
     try:
         found = jobs[0].work.detector.detect([job.frame.picture for job in jobs])
@@ -141,7 +141,7 @@ def _look(
         for position, (frame, _) in zip(positions, jobs, strict=True):
             outlet.put(Failure(frame, Stamps(frame.captured_at, taken_at, clock()), str(error)))
             batch.drop(position, "failed")
-        return False
+        return isinstance(error, PictureFailed)  # one camera's fault says nothing of the detector
     detected_at = clock()
     for position, (frame, work), faces in zip(positions, jobs, found, strict=True):
         tracks = work.tracker.update(faces, frame.captured_at)

@@ -36,7 +36,10 @@ FLOORS: tuple[set[str], ...] = (
 """From the ground up. A module imports from its own room and from floors below, no more."""
 
 DOORS: dict[str, tuple[str, ...]] = {
-    "av": ("capture/pyav.py", "publish/annotated.py", "publish/restream.py"),
+    "av": (
+        "capture/pyav.py", "capture/av_picture.py", "capture/planes.py",
+        "publish/annotated.py", "publish/restream.py",
+    ),
     "cv2": ("vision/", "capture/opencv.py"),
     "fastapi": ("web/",),
     "h11": ("web/",),

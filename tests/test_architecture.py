@@ -16,6 +16,7 @@ NAMES = frozenset(path.stem if path.suffix == ".py" else path.name for path in P
 UNMIRRORED = {
     "protocols.py": "only shapes; mypy checks who has them",
     "__init__.py": "the public names: tests/test_exports.py",
+    "capture/av_picture.py": "test_pyav.py looks at the pictures of real sources",
     "inference/entries.py": "hostile registries are in test_registry.py, which reads them",
     "inference/origins.py": "real and failing origins are in test_fetch.py, which asks them",
 }

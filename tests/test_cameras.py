@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -160,3 +162,21 @@ def test_apply_changes_cameras_only() -> None:
         with pytest.raises(ConfigError, match="model: cannot change while streamer runs"):
             app.apply(other)
         assert [camera.name for camera in app.status().cameras] == ["b", "c"]
+
+
+def test_an_isolated_camera_survives_the_death_of_its_decoder() -> None:
+    isolated = {**SMALL, "isolate": True}
+    with Running({"a": isolated, "b": SMALL}) as running:
+        running.wait_for("a")
+        source = running.app._cameras.lines()[0].source
+        child = source._source.pid  # type: ignore[union-attr]
+        os.kill(child, signal.SIGSEGV)
+        until = time.monotonic() + 20
+        while {o.frame.epoch for o in running.of("a")} != {0, 1}:
+            assert time.monotonic() < until, "it did not come back"
+            time.sleep(0.05)
+        running.wait_for("b")
+        status = running.app.status().cameras[0].source
+        assert status.losses == {"error": 1}
+    frames = [(o.frame.epoch, o.frame.index) for o in running.of("a")]
+    assert frames == sorted(set(frames))

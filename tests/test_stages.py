@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from streamer.errors import DetectionFailed, StageFailure
+from streamer.errors import DetectionFailed, PictureFailed, StageFailure
 from streamer.flow.channel import Channel
 from streamer.flow.fan import FanIn
 from streamer.flow.fan_out import FanOut
@@ -208,6 +208,17 @@ def test_a_detector_that_always_fails_ends_the_program() -> None:
     assert "3 times in a row" in str(caught.value.exceptions[0])
     assert len(line.sink.outcomes) == FAILURES_IN_A_ROW
     assert all(isinstance(outcome, Failure) for outcome in line.sink.outcomes)
+
+
+def test_a_camera_whose_pictures_cannot_be_read_ends_nobody() -> None:
+    def unreadable(_picture: Picture) -> Faces:
+        raise PictureFailed("its colours cannot be converted")
+
+    line = Line({"a": FakeDetector(unreadable), "b": FakeDetector()})
+    outcomes = line.run()
+    assert all(isinstance(o, Failure) for o in outcomes if o.frame.camera == "a")
+    assert len(outcomes) == 40
+    assert line.lanes.lanes()[0].ledger().dropped == {("infer", "failed"): 20}
 
 
 def test_a_bug_in_a_detector_ends_the_program_and_says_where() -> None:

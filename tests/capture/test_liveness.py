@@ -5,8 +5,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamer.capture.av_picture import AvPicture, ColourConverter
 from streamer.capture.liveness import SAMPLED_ROWS, Flood, Stillness, StreamTime, sample
-from streamer.capture.pyav import AvPicture, ColourConverter
 from streamer.types import NoPicture
 from streamer.vision.picture import ArrayPicture
 

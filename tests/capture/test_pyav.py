@@ -9,7 +9,8 @@ import av
 import numpy as np
 import pytest
 
-from streamer.capture.pyav import AvPicture, ColourConverter, PyAvSource
+from streamer.capture.av_picture import AvPicture, ColourConverter
+from streamer.capture.pyav import PyAvSource
 from streamer.errors import SourceLost
 from streamer.types import Frame, SourceUrl
 from tests.capture.clips import bar_of, make_clip, picture
@@ -293,3 +294,11 @@ def test_many_lives_leak_no_file_or_thread(tmp_path: Path) -> None:
     for _ in range(20):
         live_once()
     assert (len(list(Path("/proc/self/fd").iterdir())), threading.active_count()) == before
+
+
+@pytest.mark.parametrize("matrix", range(20))
+def test_no_colour_matrix_a_stream_may_name_stops_the_conversion(matrix):
+    frame = av.VideoFrame(64, 48, "yuv420p")
+    frame.colorspace = matrix
+    picture = AvPicture(frame, ColourConverter())
+    assert picture.bgr(32, 24).shape == (24, 32, 3)

@@ -1,0 +1,79 @@
+"""Runs streamer with something broken inside: ``python -m tests.faults.child FAULT run CONFIG``.
+
+The product knows no switch for faults. So the fault is put in from outside, before it starts.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any
+
+from streamer.types import Faces, Picture
+
+
+def slow() -> None:
+    """Each look of the detector takes 12 ms longer: a model too large for this machine."""
+    _around_detect(lambda: time.sleep(0.012))
+
+
+def pausable() -> None:
+    """SIGUSR1 stops the detector for 4 seconds, whatever it was about to look at."""
+    until = 0.0
+
+    def pause(_number: int, _frame: FrameType | None) -> None:
+        nonlocal until
+        until = time.monotonic() + 4.0
+
+    signal.signal(signal.SIGUSR1, pause)
+    _around_detect(lambda: time.sleep(max(0.0, until - time.monotonic())))
+
+
+def hanging_names() -> None:
+    """Looking up a name never ends, as with a resolver that does not answer."""
+    usual = socket.getaddrinfo
+
+    def hang(host: Any, *rest: Any, **named: Any) -> Any:
+        if str(host).endswith(".test"):
+            threading.Event().wait()
+        return usual(host, *rest, **named)
+
+    socket.getaddrinfo = hang
+
+
+def leaking() -> None:
+    """Every look of the detector leaves 200 bytes behind: 29 MB an hour at 40 a second."""
+    kept: list[bytes] = []
+    _around_detect(lambda: kept.append(bytes(200)))
+
+
+def _around_detect(before: Any) -> None:
+    from streamer.inference.detector import RetinaFace
+
+    usual = RetinaFace.detect
+
+    def detect(self: RetinaFace, pictures: Sequence[Picture]) -> list[Faces]:
+        before()
+        return usual(self, pictures)
+
+    RetinaFace.detect = detect  # type: ignore[method-assign]
+
+
+FAULTS = {each.__name__: each for each in (slow, pausable, hanging_names, leaking)}
+
+
+def main() -> None:
+    """Break what the first argument names, then be streamer with the rest."""
+    FAULTS[sys.argv.pop(1)]()
+    from streamer.cli import main as streamer
+
+    streamer()
+
+
+if __name__ == "__main__":
+    main()
