@@ -209,7 +209,7 @@ def test_stop_is_heard_in_every_state(units: list[bytes], script: dict[str, obje
             camera.stop.wait(0.01)
         begun_at = time.monotonic()
         camera.end()
-        assert time.monotonic() - begun_at < 5.5, "no wait is longer than first_frame_s"
+        assert time.monotonic() - begun_at < 9.0, "no wait is longer than first_frame_s"
         assert camera.camera.state().losses is not None
 
 

@@ -225,7 +225,7 @@ def test_closing_is_bounded_with_a_stopped_subscriber_and_frees_the_port(
         sink.write(crowd)
     began_at = time.monotonic()
     sink.close()
-    assert time.monotonic() - began_at < 3.0  # half a second of linger, on a busy machine
+    assert time.monotonic() - began_at < 8.0  # half a second of linger, on a busy machine
     sink.close()  # twice is once
     again = ZeroMqSink(sink.endpoint, boot_id="b", model="m")
     assert again.endpoint == sink.endpoint
