@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -125,6 +126,8 @@ class Program:
         start = ["-m", "tests.faults.child", fault] if fault else ["-m", "streamer"]
         # Where it may, it goes before what else this machine does: that is not what is judged.
         before = ["nice", "-n", "-10"] if os.geteuid() == 0 else []
+        if shutil.which("setpriv"):  # a test that is killed must not leave it running
+            before += ["setpriv", "--pdeathsig", "KILL"]
         self._command = [*before, *wrap, sys.executable, *start, "run", str(self.config)]
         self._environ = environ
         self.samples: list[Sample] = []

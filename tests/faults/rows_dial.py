@@ -30,7 +30,11 @@ def dialled_into(
     lost_at = take.lost(reason, bound_s + FIRST_WAIT_S + 5.0, before=before)
     take.record.measure("seen after", lost_at - dialled_at, at_most=bound_s + SEEN_S)
     if never_live:
-        said = {s.state(take.name) for s in take.program.samples if dialled_at < s.at <= lost_at}
+        said = {
+            s.state(take.name)
+            for s in take.program.samples
+            if s.at <= lost_at and s.since(take.name) > dialled_at
+        }
         take.record.require("live" not in said, "it was called live without a picture")
     return dialled_at, lost_at
 
