@@ -26,6 +26,8 @@ from tests.faults.proxy import FaultProxy
 from tests.faults.record import Record
 from tests.faults.server import ScriptedCamera
 
+LEAST_S = 8.0
+"""The rate of the other cameras is counted for so long at least."""
 BACK_S = 35.0
 """Frames flow at most so long after a camera is back: the longest wait and one opening."""
 
@@ -179,6 +181,7 @@ def run_scene(title: str, rows: Sequence[Row], folder: Path, **program: Any) -> 
                 thread.join()
         _come_back([take for row, take in zip(rows, takes, strict=True) if row.returns])
         _check_events(takes)
+        running.rest(max(0.0, baseline.at + LEAST_S - time.monotonic()))
         until = running.now
         worked_s = machine_cpu_s() - sum(os.times()[:2]) - worked_s
         if running.process.poll() is not None:

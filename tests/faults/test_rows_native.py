@@ -7,6 +7,7 @@ import time
 import pytest
 
 from tests.faults.process import workers
+from tests.faults.rows_stream import SEEN_S
 from tests.faults.scene import Played, Row, Take, run_scene
 
 CRASHES = 7
@@ -26,7 +27,7 @@ def row_32(take: Take) -> None:
     killed_at = time.monotonic()
     os.kill(child, signal.SIGSEGV)
     take.wait(lambda s: s.losses(take.name) > before.losses(take.name), 5.0, "a loss")
-    take.record.measure("live again after", take.live() - killed_at, at_most=2.0 + 1.0)
+    take.record.measure("live again after", take.live() - killed_at, at_most=2.0 + SEEN_S)
     take.record.note(f"called {take.program.now.cameras[take.name]['losses']}")
 
 
@@ -46,7 +47,7 @@ def row_32b(take: Take) -> None:
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory, model_path: object) -> Played:
-    row = Row("32", "decoder crashes", "live again in 3 s", row_32, {"isolate": True})
+    row = Row("32", "decoder crashes", "live again in 2 s", row_32, {"isolate": True})
     return run_scene("decoder crashes", [row], tmp_path_factory.mktemp("native"))
 
 
