@@ -46,8 +46,8 @@ ifneq ($(PACKAGES),no)
 	@scripts/install_test_packages.sh || true
 endif
 
-faults: install-dev packages $(MODEL) ## every way a camera fails, against the real program (long)
-	@$(BIN)/python -m pytest tests/faults --timeout 900 $(ARGS)
+faults: install-dev packages $(MODEL) ## every way a camera fails, against the real program (half an hour)
+	@$(BIN)/python -m pytest tests/faults --every-row --timeout 900 $(ARGS)
 
 docs: install-dev ## write what the documents take from the code
 	@$(BIN)/python -m scripts.write_docs

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from streamer.client import subscribe as subscribe
     from streamer.errors import StreamerError as StreamerError
+    from streamer.events import CameraEvent as CameraEvent
     from streamer.events import FacesEvent as FacesEvent
     from streamer.inference.detector import RetinaFace as RetinaFace
     from streamer.inference.registry import load_model as load_model
@@ -23,6 +24,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "ArrayPicture": "streamer.vision.picture",
+    "CameraEvent": "streamer.events",
     "Faces": "streamer.types",
     "FacesEvent": "streamer.events",
     "Frame": "streamer.types",

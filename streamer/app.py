@@ -23,12 +23,12 @@ from streamer.flow.fan_out import FanOut
 from streamer.flow.meters import Durations
 from streamer.flow.stage import Stage, StageGroup
 from streamer.log import get_logger
-from streamer.protocols import Sink
+from streamer.protocols import ChangeSink, Sink
 from streamer.publish.metrics import Metrics
 from streamer.publish.zeromq import ZeroMqSink
-from streamer.stages import Job, StageMeters, infer, publish
+from streamer.stages import Job, StageMeters, infer, publish, watch
 from streamer.status import SinkStatus, Status
-from streamer.types import Outcome
+from streamer.types import CameraChange, Published
 from streamer.web.live import LiveView
 from streamer.web.server import HttpServer
 
@@ -57,6 +57,7 @@ class App:
         environ: Mapping[str, str],
         extra_sinks: Mapping[str, Sink] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         """Build all parts, listening sockets included, and start nothing.
 
@@ -66,6 +67,7 @@ class App:
         """
         self._config = config
         self._clock = clock
+        self._wall_clock = wall_clock
         self._started_at = clock()
         self.boot_id = uuid.uuid4().hex
         self._times = StageMeters(Durations(), Durations(), Durations())
@@ -73,8 +75,9 @@ class App:
         self._engine = open_engine(
             config, base_folder=base_folder, environ=environ, cameras=len(config.cameras)
         )
-        self._outlet: FanOut[Outcome] = FanOut()
-        self._sinks: list[tuple[str, Channel[Outcome], Sink, bool]] = []
+        self._outlet: FanOut[Published] = FanOut()
+        self._changes: FanOut[Published] = FanOut()  # some of the same channels
+        self._sinks: list[tuple[str, Channel[Published], Sink, bool]] = []
         self.zeromq: ZeroMqSink | None = None
         self.http: HttpServer | None = None
         self._live: LiveView | None = None
@@ -111,7 +114,7 @@ class App:
             undo.pop_all()  # from here on run() closes them
         self._running: set[str] = {name for name, _, _, _ in self._sinks}
         self._group = StageGroup(
-            [*self._infer_stages(), *self._publish_stages()],
+            [*self._infer_stages(), self._watch_stage(), *self._publish_stages()],
             stopping=threading.Event(),
             drain_s=DRAIN_S,
             intake=[self._cameras],
@@ -121,10 +124,12 @@ class App:
         self, name: str, sink: Sink, *, capacity: int, pictures: bool = False, vital: bool = True
     ) -> None:
         lossless = vital and not any(line.source.live for line in self._cameras.lines())
-        channel: Channel[Outcome] = Channel(
+        channel: Channel[Published] = Channel(
             name, capacity=capacity, overflow="block" if lossless else "drop_oldest"
         )
         self._outlet.add(channel, prepare=None if pictures else _without_picture, vital=vital)
+        if isinstance(sink, ChangeSink):
+            self._changes.add(channel, vital=vital)
         self._sinks.append((name, channel, sink, vital))
 
     def _infer_stages(self) -> Iterable[Stage]:
@@ -140,11 +145,24 @@ class App:
         for number in range(self._engine.workers):
             yield Stage(f"infer-{number}", run, reads=[self._lanes], writes=[self._outlet])
 
+    def _watch_stage(self) -> Stage:
+        def run() -> None:
+            watch(
+                lambda: self._cameras.changes(self._clock(), self._wall_clock()),
+                self._changes,
+                self._cameras.over,
+                clock=self._clock,
+                wall_clock=self._wall_clock,
+            )
+
+        # What the cameras did last is told before the sinks are closed.
+        return Stage("watch", run, writes=[self._outlet])
+
     def _publish_stages(self) -> Iterable[Stage]:
         # Latency is of the sink that people's programs listen to.
         timed = "zeromq" if self.zeromq is not None else next((s[0] for s in self._sinks), "")
 
-        def stage(name: str, channel: Channel[Outcome], sink: Sink, vital: bool) -> Stage:
+        def stage(name: str, channel: Channel[Published], sink: Sink, vital: bool) -> Stage:
             def run() -> None:
                 try:
                     publish(
@@ -281,5 +299,5 @@ def _naming(key: str) -> Iterator[None]:
         raise BindError(f"{key}: {error}") from None
 
 
-def _without_picture(outcome: Outcome) -> Outcome:
-    return outcome.without_picture()
+def _without_picture(item: Published) -> Published:
+    return item if isinstance(item, CameraChange) else item.without_picture()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +26,8 @@ from streamer.inference.pacing import Pacer
 from streamer.log import get_logger
 from streamer.protocols import Detector, Source
 from streamer.stages import CameraMeters, CameraWork, Job, capture
-from streamer.status import CameraStatus
+from streamer.status import CameraStatus, SourceState
+from streamer.types import CameraChange, redact
 from streamer.vision.tracking import IouTracker
 
 log = get_logger("app")
@@ -63,9 +65,14 @@ class CameraLine:
         lanes: FanIn[Job],
         detector: Detector,
         clock: Callable[[], float],
+        *,
+        first_epoch: int,
     ) -> None:
         """Join the parts; :class:`Cameras` makes one for each camera."""
         self.name = name
+        self._clock = clock
+        self._stopped_at = 0.0
+        self._first_epoch = first_epoch
         self.camera = camera
         self.stop = threading.Event()
         self.source: Reconnecting | Once = (
@@ -89,13 +96,41 @@ class CameraLine:
         """Whether it is a file that has ended, well or not."""
         return not self.source.live and self.source.state().state in ("ended", "refused")
 
+    def end(self) -> None:
+        """Have it read no more; from now on it counts as stopped, however long it is dialling."""
+        self._stopped_at = self._clock()
+        self.stop.set()
+
+    def state(self) -> SourceState:
+        """What the camera is doing at this instant."""
+        state = self.source.state()
+        if not self.stop.is_set() or self.over or state.state == "stopped":
+            return state
+        return replace(state, state="stopped", since_at=self._stopped_at, reason="", detail="",
+                       frozen=False, retry_at=None)  # fmt: skip
+
+    def change(self, now: float, wall_now: float) -> CameraChange:
+        """What the camera is doing, as it is told; ``now`` is monotonic, ``wall_now`` Unix time."""
+        state = self.state()
+        return CameraChange(
+            camera=self.name,
+            state=state.state,
+            since_at=state.since_at,
+            wall_at=wall_now - (now - state.since_at),
+            reason=state.reason,
+            detail=redact(state.detail),
+            epoch=None if state.epoch is None else self._first_epoch + state.epoch,
+            retry_at=state.retry_at,
+            frozen=state.frozen,
+        )
+
     def status(self, now: float) -> CameraStatus:
         """One reading of this camera, at the monotonic instant ``now``."""
         meters = self.meters
         newest = meters.newest_captured_at
         return CameraStatus(
             name=self.name,
-            source=self.source.state(),
+            source=self.state(),
             url=str(self.camera.url),
             ledger=self.lane.ledger(),
             lane=self.lane.stats(),
@@ -125,7 +160,10 @@ class Cameras:
         base_folder: Path,
         clock: Callable[[], float],
     ) -> None:
-        """No cameras yet; those added before :meth:`begin` wait for it."""
+        """No cameras yet; those added before :meth:`begin` wait for it.
+
+        ``over`` is set when there will be no more frames, by :meth:`close` or of themselves.
+        """
         self._lanes = lanes
         self._engine = engine
         self._model = model
@@ -137,6 +175,7 @@ class Cameras:
         self._lines: dict[str, CameraLine] = {}
         self._generations: dict[str, int] = {}
         self._lock = threading.Lock()
+        self.over = threading.Event()
 
     def begin(self, start: Callable[[Stage], None]) -> None:
         """Run the capture stage of every camera, and of each that comes, by ``start``."""
@@ -154,6 +193,10 @@ class Cameras:
     def status(self, now: float) -> list[CameraStatus]:
         """One reading of every camera, at the monotonic instant ``now``."""
         return [line.status(now) for line in self.lines()]
+
+    def changes(self, now: float, wall_now: float) -> dict[str, CameraChange]:
+        """What every camera is doing, by name; see :meth:`CameraLine.change`."""
+        return {line.name: line.change(now, wall_now) for line in self.lines()}
 
     def latency(self, camera: str) -> Durations | None:
         """Where the latency of a camera is observed; None when the camera is gone."""
@@ -205,8 +248,9 @@ class Cameras:
         """End all cameras: what waits is still looked at, and nothing more is taken."""
         with self._lock:
             for line in self._lines.values():
-                line.stop.set()
+                line.end()
         self._lanes.close(lanes=True)
+        self.over.set()
 
     def _line(self, name: str) -> CameraLine:
         try:
@@ -221,7 +265,10 @@ class Cameras:
         size = camera.input_size or self._model.input_size
         if size not in self._detectors:
             self._detectors[size] = self._engine.detector(self._model, size)
-        line = CameraLine(name, camera, source, self._lanes, self._detectors[size], self._clock)
+        detector = self._detectors[size]
+        line = CameraLine(
+            name, camera, source, self._lanes, detector, self._clock, first_epoch=epoch
+        )
         line.meters.next_epoch, line.meters.next_index = epoch, index
         self._lines[name] = line
         generation = self._generations[name] = self._generations.get(name, 0) + 1
@@ -259,7 +306,7 @@ class Cameras:
     def _end(self, name: str) -> CameraLine:
         """With the lock held: stop a camera's line and take its lane out."""
         line = self._line(name)
-        line.stop.set()
+        line.end()
         self._lanes.remove_lane(line.lane)
         return line
 
@@ -268,3 +315,4 @@ class Cameras:
             over = bool(self._lines) and all(line.over for line in self._lines.values())
         if over:
             self._lanes.close(lanes=True)
+            self.over.set()

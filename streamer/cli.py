@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streamer import __version__
-from streamer.errors import ConfigError, StageFailure, StreamerError
+from streamer.errors import ConfigError, StageFailure, StageStuck, StreamerError
 from streamer.log import configure, get_logger
 from streamer.signals import StopSignals
 from streamer.terminal import (
@@ -24,6 +24,7 @@ from streamer.terminal import (
     EXIT_FAILED,
     complain,
     complain_of_stage,
+    leave,
     print_line,
 )
 
@@ -68,7 +69,12 @@ def main() -> None:
     except StageFailure as failure:
         for member in failure.exceptions:
             complain_of_stage(member)
+        if any(isinstance(member, StageStuck) for member in failure.exceptions):
+            leave(EXIT_FAILED)
         sys.exit(EXIT_FAILED)
+    except StageStuck as error:
+        complain(str(error))
+        leave(EXIT_FAILED)
     except StreamerError as error:
         complain(str(error))
         sys.exit(EXIT_FAILED)

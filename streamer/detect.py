@@ -28,7 +28,7 @@ from streamer.protocols import Detector, Sink
 from streamer.publish.annotated import PICTURE_SUFFIXES, AnnotatedSink, drawn_name
 from streamer.publish.jsonlines import JsonLinesSink
 from streamer.stages import CameraMeters, CameraWork, Job, StageMeters, capture, infer, publish
-from streamer.types import Outcome, SourceUrl, redact
+from streamer.types import Published, SourceUrl, redact
 from streamer.vision.tracking import IouTracker
 
 
@@ -138,8 +138,8 @@ def _run(source: FileList, detector: Detector, sinks: Mapping[str, Sink], *, tot
     lanes: FanIn[Job] = FanIn("infer")
     lane = lanes.add_lane("files", capacity=4, overflow="block")
     lanes.close()
-    outlet: FanOut[Outcome] = FanOut()
-    channels: dict[str, Channel[Outcome]] = {
+    outlet: FanOut[Published] = FanOut()
+    channels: dict[str, Channel[Published]] = {
         name: Channel(name, capacity=8, overflow="block") for name in sinks
     }
     for channel in channels.values():

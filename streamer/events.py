@@ -1,7 +1,8 @@
 """The wire: what streamer says to other programs, apart from its own types and versioned.
 
-One message for each outcome of each camera. A ZeroMQ message is two parts, the topic
-(:func:`topic`) and the JSON of one :class:`FacesEvent`; a line of JSON lines is that JSON alone.
+One message for each outcome of each camera (:class:`FacesEvent`), and one for each change of what
+the camera itself does (:class:`CameraEvent`). A ZeroMQ message is two parts, the topic
+(:func:`topic`, :func:`camera_topic`) and JSON; a line of JSON lines is that JSON alone.
 Readers ignore fields they do not know, so a field may be added within version 1; a field that
 changes or goes makes version 2.
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 import math
 from functools import cache
 from inspect import cleandoc
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -27,13 +28,19 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from streamer.types import Outcome, Tracks
+    from streamer.types import CameraChange, Outcome, Tracks
 
 SCHEMA: Final = "streamer.faces/1"
 """Name and version of the wire's schema."""
 
+CAMERA_SCHEMA: Final = "streamer.camera/1"
+"""Name and version of the schema of changes of cameras."""
+
 TOPICS: Final = b"faces/"
-"""What every topic begins with: subscribe to it to hear all cameras."""
+"""What the topics of faces begin with: subscribe to it to hear all cameras."""
+
+CAMERA_TOPICS: Final = b"camera/"
+"""What the topics of changes begin with."""
 
 _EXACT = 2**53 - 1  # the largest whole number that every JSON reader keeps exactly
 Count = Annotated[int, Meta(ge=0, le=_EXACT)]
@@ -104,19 +111,59 @@ class FacesEvent(msgspec.Struct, frozen=True):
             raise ValueError("faces must be null when status is failed, and a list otherwise")
 
 
+class CameraEvent(msgspec.Struct, frozen=True):
+    """What a camera does from now on; only ``live`` means that pictures come.
+
+    ``reason`` is one of a closed set and ``detail`` one sentence for people; both are empty while
+    all is well. ``frozen``: pictures come, but have not changed for long.
+    ``epoch`` is the number of the camera's newest life, null before the first.
+    ``retry_in_ms`` is when it will be dialled again, where that is known.
+
+    ``seq`` counts the messages of one topic from 1 without a gap. ``wall_at`` is Unix seconds
+    (UTC) of the change, for people; ``age_ms`` is milliseconds from the change to publishing.
+    Changes are looked for four times a second: what lasts less may be passed over, what lasts is
+    always told.
+    """
+
+    schema: Literal["streamer.camera/1"]
+    boot_id: str
+    camera: Annotated[str, Meta(min_length=1)]
+    seq: Size
+    wall_at: float
+    age_ms: float
+    state: Literal["connecting", "live", "stalled", "backing_off", "refused", "ended", "stopped"]
+    reason: str
+    detail: str
+    frozen: bool
+    epoch: Count | None
+    retry_in_ms: float | None
+
+
+E = TypeVar("E")
+
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final = msgspec.json.Decoder(FacesEvent)
+_CAMERA_DECODER: Final = msgspec.json.Decoder(CameraEvent)
 
 
 def topic(camera: str) -> bytes:
-    """The topic of one camera: ``b"faces/<camera>/"``.
+    """The topic of one camera's faces: ``b"faces/<camera>/"``.
 
     The slash at the end keeps ``cam1`` from hearing ``cam10``, for ZeroMQ matches by prefix.
     Raises ``ValueError`` for an empty name or one that holds a slash.
     """
+    return _topic(TOPICS, camera)
+
+
+def camera_topic(camera: str) -> bytes:
+    """The topic of one camera's changes: ``b"camera/<camera>/"``. Raises as :func:`topic`."""
+    return _topic(CAMERA_TOPICS, camera)
+
+
+def _topic(topics: bytes, camera: str) -> bytes:
     if not camera or "/" in camera:
         raise ValueError(f"a camera's name must not be empty or hold a slash, as {camera!r} does")
-    return b"%s%s/" % (TOPICS, camera.encode())
+    return b"%s%s/" % (topics, camera.encode())
 
 
 def faces_event(
@@ -142,6 +189,25 @@ def faces_event(
         frame.picture.height,
         model,
         None if outcome.status == "failed" else _faces(outcome.tracks),
+    )
+
+
+def camera_event(change: CameraChange, *, seq: int, boot_id: str, now_at: float) -> CameraEvent:
+    """The event that tells ``change``; ``now_at`` is the instant of publishing, as above."""
+    retry_at = change.retry_at
+    return CameraEvent(
+        CAMERA_SCHEMA,
+        boot_id,
+        change.camera,
+        seq,
+        round(change.wall_at, 3),
+        round((now_at - change.since_at) * 1000, 3),
+        change.state,
+        change.reason,
+        change.detail,
+        change.frozen,
+        change.epoch,
+        None if retry_at is None else round(max(0.0, retry_at - now_at) * 1000, 3),
     )
 
 
@@ -185,7 +251,7 @@ def _faces(tracks: Tracks) -> tuple[Face, ...]:
     )
 
 
-def encode(event: FacesEvent) -> bytes:
+def encode(event: FacesEvent | CameraEvent) -> bytes:
     """The event as one line of UTF-8 JSON, without a line break."""
     return _ENCODER.encode(event)
 
@@ -196,24 +262,43 @@ def decode(data: bytes) -> FacesEvent:
     The caller bounds the length of ``data``. Of a key given twice the last one counts. Raises
     :class:`MalformedEvent`, and nothing else, for any other bytes.
     """
+    return _decode(_DECODER, data, SCHEMA)
+
+
+def decode_camera(data: bytes) -> CameraEvent:
+    """The change of a camera in ``data``; as :func:`decode` otherwise."""
+    return _decode(_CAMERA_DECODER, data, CAMERA_SCHEMA)
+
+
+def _decode(decoder: msgspec.json.Decoder[E], data: bytes, schema: str) -> E:
     try:
-        return _DECODER.decode(data)
+        return decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         said = str(error)  # it may quote the data: keep it short and safe to print
         reason = "".join(c if c.isprintable() else "?" for c in said[:200])
         if said.endswith("`$.schema`"):
             reason += "; use the client that came with the streamer that publishes"
-        raise MalformedEvent(f"not an event of {SCHEMA}: {reason}") from None
+        raise MalformedEvent(f"not an event of {schema}: {reason}") from None
+
+
+def camera_schema() -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of one :class:`CameraEvent`."""
+    return _schema(CameraEvent, CAMERA_SCHEMA)
+
+
+def _schema(event: type[msgspec.Struct], title: str) -> dict[str, Any]:
+    described = msgspec.json.schema(event)
+    for definition in described["$defs"].values():
+        definition["description"] = cleandoc(definition["description"])
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, **described}
 
 
 def schema() -> dict[str, Any]:
-    """The JSON schema (draft 2020-12) of one event, for readers in other languages."""
-    described = msgspec.json.schema(FacesEvent)
-    for definition in described["$defs"].values():
-        definition["description"] = cleandoc(definition["description"])
+    """The JSON schema (draft 2020-12) of one :class:`FacesEvent`, for other languages."""
+    described = _schema(FacesEvent, SCHEMA)
     definition = described["$defs"]["FacesEvent"]
     # The types alone do not say that null faces and a failure are the same thing.
     definition["if"] = {"properties": {"status": {"const": "failed"}}}
     definition["then"] = {"properties": {"faces": {"type": "null"}}}
     definition["else"] = {"properties": {"faces": {"type": "array"}}}
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": SCHEMA, **described}
+    return described

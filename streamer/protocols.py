@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from streamer.types import Faces, Frame, Outcome, Picture, Tracks
+from streamer.types import CameraChange, Faces, Frame, Outcome, Picture, Tracks
 
 
 class Source(Protocol):
@@ -53,3 +53,11 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Let go of everything held. Called once, after the last write."""
+
+
+@runtime_checkable
+class ChangeSink(Sink, Protocol):
+    """A sink that is also told what the cameras do; its channel carries both, in order."""
+
+    def write_change(self, change: CameraChange) -> None:
+        """Take one change of a camera. It may raise as :meth:`write` may."""

@@ -1,4 +1,4 @@
-"""The whole machine on one screen: capture, infer, publish.
+"""The whole machine on one screen: capture, infer, publish, and a watch on the cameras.
 
 Each is a plain function. Its inputs and outputs are its arguments, its state is its local
 variables; it ends by returning. ``app`` puts each on a thread and joins them by channels.
@@ -7,7 +7,7 @@ variables; it ends by returning. ``app`` puts each on a thread and joins them by
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -17,13 +17,23 @@ from streamer.flow.fan import Batch, FanIn, Lane
 from streamer.flow.fan_out import FanOut
 from streamer.flow.meters import Durations, Rate
 from streamer.log import get_logger
-from streamer.protocols import Detector, Sink, Source, Tracker
-from streamer.types import Failure, Frame, Outcome, Result, Stamps
+from streamer.protocols import ChangeSink, Detector, Sink, Source, Tracker
+from streamer.types import (
+    CameraChange,
+    Failure,
+    Frame,
+    Published,
+    Result,
+    Stamps,
+)
 
 log = get_logger("infer")
 
 FAILURES_IN_A_ROW = 3
 """A detector that fails this often in a row, whatever the camera, is broken: the program ends."""
+
+WATCH_S = 0.25
+"""How often the cameras are looked at, seconds."""
 
 
 @dataclass(slots=True)
@@ -98,7 +108,7 @@ def capture(
 
 def infer(
     lanes: FanIn[Job],
-    outlet: FanOut[Outcome],
+    outlet: FanOut[Published],
     times: StageMeters,
     *,
     max_batch: int,
@@ -127,7 +137,7 @@ def infer(
 def _look(
     batch: Batch[Job],
     positions: Sequence[int],
-    outlet: FanOut[Outcome],
+    outlet: FanOut[Published],
     times: StageMeters,
     taken_at: float,
     clock: Callable[[], float],
@@ -166,14 +176,14 @@ def _by_detector(jobs: Sequence[Job]) -> list[list[int]]:
 
 
 def publish(
-    inlet: Channel[Outcome],
+    inlet: Channel[Published],
     sink: Sink,
     latency: Callable[[str], Durations | None] | None,
     times: Durations | None,
     *,
     clock: Callable[[], float],
 ) -> None:
-    """Stage 3, one for each sink: write every outcome, then close the sink.
+    """Stage 3, one for each sink: write every outcome and change, then close the sink.
 
     ``latency`` gives, by camera, what observes capture to the end of the write; ``times``
     observes detection to the end of the write. Both belong to the sink that people's programs
@@ -181,6 +191,10 @@ def publish(
     """
     try:
         for outcome in inlet:
+            if isinstance(outcome, CameraChange):
+                if isinstance(sink, ChangeSink):
+                    sink.write_change(outcome)
+                continue
             sink.write(outcome)
             written_at = clock()
             if times is not None:
@@ -191,3 +205,39 @@ def publish(
             del outcome  # do not keep a picture alive while waiting for the next
     finally:
         sink.close()
+
+
+def watch(
+    changes: Callable[[], Mapping[str, CameraChange]],
+    outlet: FanOut[Published],
+    over: threading.Event,
+    *,
+    clock: Callable[[], float],
+    wall_clock: Callable[[], float],
+) -> None:
+    """Beside the line: tell what each camera does whenever that changes, until ``over``.
+
+    ``changes`` reads what every camera does now, by name. Looking instead of being told keeps the
+    threads that read cameras free of this, bounds how much a flapping camera can say, and finds
+    what no thread reports: that one of them is blocked.
+    """
+    told: dict[str, CameraChange] = {}
+    last = False
+    while not last:
+        last = over.wait(WATCH_S)  # one more look after the end: all have stopped by then
+        now = changes()
+        for name in told.keys() - now.keys():
+            gone = replace(
+                told.pop(name), state="stopped", since_at=clock(), wall_at=wall_clock(),
+                reason="", detail="removed from the configuration", retry_at=None, frozen=False,
+            )  # fmt: skip
+            outlet.put(gone)
+        for name, change in now.items():
+            if name not in told or _differ(told[name], change):
+                outlet.put(change)
+                told[name] = change
+
+
+def _differ(a: CameraChange, b: CameraChange) -> bool:
+    """Whether ``b`` is news after ``a``; the words of ``detail`` alone are none."""
+    return replace(a, detail="", wall_at=0.0) != replace(b, detail="", wall_at=0.0)

@@ -7,25 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from streamer.errors import LossReason
 from streamer.flow.channel import ChannelStats
 from streamer.flow.ledger import Ledger
 from streamer.flow.meters import DurationStats
-
-State: TypeAlias = Literal[
-    "connecting", "live", "stalled", "backing_off", "refused", "ended", "stopped"
-]
-"""What a camera is doing: a closed set, used as a metric label.
-
-``stalled`` is live without a picture for too long; ``backing_off`` waits up to half a minute to
-dial again; ``refused`` waits minutes, because dialling sooner would not help or would harm.
-"""
-
-STATES: tuple[State, ...] = (
-    "connecting", "live", "stalled", "backing_off", "refused", "ended", "stopped",
-)  # fmt: skip
+from streamer.types import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +24,7 @@ class SourceState:
     ``detail`` say why it is not live (empty when it is). ``losses`` counts lives that ended, by
     reason; ``decode_errors`` packets that gave no picture; ``attempts`` every dial;
     ``timestamp_jumps`` the times the stream's own clock stood still, went back or leapt.
-    ``frozen``: pictures come, but have been the same to the pixel for long. ``newest_frame_at``
+    ``frozen``: pictures come, but have not changed for long. ``newest_frame_at``
     is when the newest picture came and ``epoch`` its life's number (None before the first);
     ``retry_at`` is when the next dial is due while backing off or refused, else None.
     """

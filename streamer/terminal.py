@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from typing import Final
+from typing import Final, NoReturn
 
 import typer
 
@@ -32,6 +32,20 @@ def print_line(text: str) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(EXIT_OK) from None
+
+
+def leave(code: int) -> NoReturn:
+    """End the process now, by ``os._exit``.
+
+    A thread that will not end is inside a library, and Python's own way out would take that
+    library apart under it: the process would then die of a signal.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            pass  # nobody reads it any more
+    os._exit(code)
 
 
 def complain_of_stage(error: Exception) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -270,3 +270,40 @@ class Failure:
 
 Outcome: TypeAlias = Result | Failure
 """What every sink receives. A type checker makes each sink say what it does with a failure."""
+
+State: TypeAlias = Literal[
+    "connecting", "live", "stalled", "backing_off", "refused", "ended", "stopped"
+]
+"""What a camera is doing: a closed set, used as a metric label.
+
+``stalled`` is live without a picture for too long; ``backing_off`` waits up to half a minute to
+dial again; ``refused`` waits minutes, because dialling sooner would not help or would harm.
+"""
+
+STATES: Final[tuple[State, ...]] = get_args(State)
+
+
+@dataclass(frozen=True, slots=True)
+class CameraChange:
+    """What a camera does from now on, and why.
+
+    ``frozen``: its pictures have not changed for long.
+    ``since_at`` is when it began to (monotonic seconds) and ``wall_at`` about the same in Unix
+    seconds, for people. ``reason`` (of :data:`streamer.errors.LossReason`) and ``detail`` are
+    empty while all is well; ``epoch`` is the number of its newest life, None before the first;
+    ``retry_at`` is when it is dialled again, where that is known.
+    """
+
+    camera: str
+    state: State
+    since_at: float
+    wall_at: float
+    reason: str = ""
+    detail: str = ""
+    epoch: int | None = None
+    retry_at: float | None = None
+    frozen: bool = False
+
+
+Published: TypeAlias = Result | Failure | CameraChange
+"""What the channel of a sink carries; only sinks that ask for them get changes of cameras."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 from pathlib import Path
@@ -12,8 +13,10 @@ from typing import Any
 import pytest
 
 from streamer.app import App
+from streamer.client import subscribe
 from streamer.config import Camera, Config, parse_config
 from streamer.errors import ConfigError
+from streamer.events import CameraEvent
 from streamer.testing import CollectingSink
 from streamer.types import Result
 
@@ -33,11 +36,10 @@ def the_model(model_path: Path) -> None:
 class Running:
     """An app on a thread of its own, stopped at the end; its sink collects everything."""
 
-    def __init__(self, cameras: dict[str, Any]) -> None:
+    def __init__(self, cameras: dict[str, Any], **sections: Any) -> None:
         self.sink = CollectingSink()
-        self.app = App(
-            config(cameras), base_folder=ROOT, environ={}, extra_sinks={"collect": self.sink}
-        )
+        settings = config(cameras, **sections)
+        self.app = App(settings, base_folder=ROOT, environ={}, extra_sinks={"collect": self.sink})
         self._thread = threading.Thread(target=self.app.run)
 
     def __enter__(self) -> Running:
@@ -180,3 +182,43 @@ def test_an_isolated_camera_survives_the_death_of_its_decoder() -> None:
         assert status.losses == {"error": 1}
     frames = [(o.frame.epoch, o.frame.index) for o in running.of("a")]
     assert frames == sorted(set(frames))
+
+
+def test_subscribers_are_told_what_each_camera_does() -> None:
+    """Connecting or live, paused, live again, gone: by the client that people use."""
+    sections = {"publish": {"zeromq": {"bind": "tcp://127.0.0.1:*"}}}
+    with Running({"a": SMALL, "b": SMALL}, **sections) as running:
+        app = running.app
+        assert app.zeromq is not None
+        with subscribe(app.zeromq.endpoint, ["a"], timeout_s=30, changes=True) as events:
+            next(events)  # it is connected
+            told: list[CameraEvent] = []
+
+            def wait_for(state: str) -> CameraEvent:
+                for event in events:
+                    if isinstance(event, CameraEvent):
+                        told.append(event)
+                        if event.state == state:
+                            return event
+                raise AssertionError(state)
+
+            app.pause_camera("a")
+            paused = wait_for("stopped")
+            app.resume_camera("a")
+            again = wait_for("live")
+            assert again.epoch == 1
+            app.remove_camera("a")
+            gone = wait_for("stopped")
+    assert paused.detail == "" and "removed" in gone.detail
+    assert [event.seq for event in told] == list(range(told[0].seq, told[0].seq + len(told)))
+    assert all(event.boot_id == app.boot_id and event.age_ms >= 0 for event in told)
+
+
+def test_a_paused_camera_is_stopped_at_once_however_long_it_dials() -> None:
+    silent = socket.create_server(("127.0.0.1", 0))
+    url = f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x"
+    with silent, Running({"a": SMALL, "silent": {"source": url}}) as running:
+        app = running.app
+        app.pause_camera("silent")
+        states = {camera.name: camera.source.state for camera in app.status().cameras}
+        assert states["silent"] == "stopped"

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,11 @@ from streamer.events import (
     FacesEvent,
     Keypoints,
     MalformedEvent,
+    camera_event,
+    camera_schema,
+    camera_topic,
     decode,
+    decode_camera,
     encode,
     faces_event,
     schema,
@@ -26,6 +31,8 @@ from streamer.events import (
 )
 from streamer.types import (
     LANDMARKS,
+    STATES,
+    CameraChange,
     Faces,
     Failure,
     Frame,
@@ -285,3 +292,41 @@ def test_reading_events_needs_no_numpy() -> None:
         [sys.executable, "-c", program], input=VALID.encode(), capture_output=True, check=True
     )
     assert ran.stdout.decode().strip() == "[]"
+
+
+def lost(**more: Any) -> CameraChange:
+    values = {"reason": "stall", "detail": "gave no picture", "epoch": 2, "retry_at": 12.5, **more}
+    return CameraChange("door", "backing_off", 10.0, 1_700_000_000.25, **values)
+
+
+def test_a_change_of_a_camera_survives_the_wire() -> None:
+    event = camera_event(lost(), seq=3, boot_id="b", now_at=10.5)
+    line = encode(event)
+    assert decode_camera(line) == event
+    assert json.loads(line) == {
+        "schema": "streamer.camera/1", "boot_id": "b", "camera": "door", "seq": 3,
+        "wall_at": 1_700_000_000.25, "age_ms": 500.0, "state": "backing_off", "reason": "stall",
+        "detail": "gave no picture", "frozen": False, "epoch": 2, "retry_in_ms": 2000.0,
+    }  # fmt: skip
+
+
+def test_what_is_not_known_of_a_change_is_null() -> None:
+    event = camera_event(lost(epoch=None, retry_at=None), seq=1, boot_id="b", now_at=10.0)
+    assert event.epoch is None
+    assert event.retry_in_ms is None
+
+
+@pytest.mark.parametrize("line", [b"", b"{}", b"[]", b'{"schema":"streamer.faces/1"}', b"\xff"])
+def test_a_hostile_change_is_one_clear_error(line: bytes) -> None:
+    with pytest.raises(MalformedEvent, match=r"not an event of streamer\.camera/1"):
+        decode_camera(line)
+
+
+def test_the_wire_knows_every_state() -> None:
+    states = camera_schema()["$defs"]["CameraEvent"]["properties"]["state"]["enum"]
+    assert set(states) == set(STATES)
+
+
+def test_topics_of_changes_are_apart_from_those_of_faces() -> None:
+    assert camera_topic("cam1") == b"camera/cam1/"
+    assert not camera_topic("cam10").startswith(camera_topic("cam1"))

@@ -8,13 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.types import Picture
-from streamer.vision.picture import ArrayPicture
 
 LOOK_EVERY_S: Final = 1.0
 """How often a picture that moves is compared with an earlier one, seconds."""
 
 SAMPLED_ROWS: Final = 8
 """One row in so many is compared: the digits of a clock in the picture are higher than that."""
+
+ENCODER_NOISE: Final = 3
+"""Steps of brightness by which an encoder that is given one picture again and again lets it vary
+(2 measured with x264, at key pictures); the noise of a sensor is above it somewhere."""
 
 LEAP_S: Final = 5.0
 """A stream's own time that runs ahead of ours by more than this between two pictures leapt."""
@@ -30,13 +33,16 @@ class Sampled(Protocol):
 
 def sample(picture: Picture) -> NDArray[np.uint8] | None:
     """Rows of ``picture`` as it was captured; None where it would have to be converted first."""
+    # Here, since the process of an isolated camera loads this module and never gets here.
+    from streamer.vision.picture import ArrayPicture
+
     if isinstance(picture, ArrayPicture):
         return picture.pixels[::SAMPLED_ROWS].copy()
     return picture.sample() if isinstance(picture, Sampled) else None
 
 
 class Stillness:
-    """Notices pictures that stay the same to the pixel: a real sensor never gives two.
+    """Notices pictures that stay the same, but for :data:`ENCODER_NOISE`: a sensor's never do.
 
     A moving picture is looked at once in :data:`LOOK_EVERY_S`; one that was the same for half of
     ``frozen_s`` at every frame, so that no rhythm of the scene can pass for a standstill.
@@ -63,7 +69,7 @@ class Stillness:
         if rows is None:
             return False
         before = self.frozen
-        if self._rows is None or not np.array_equal(rows, self._rows):
+        if self._rows is None or not _alike(rows, self._rows):
             self._rows = rows
             self._since_at = now
             self.frozen = False
@@ -72,6 +78,11 @@ class Stillness:
         suspect = now - self._since_at >= self._frozen_s / 2
         self._look_at = now if suspect else now + min(LOOK_EVERY_S, self._frozen_s / 2)
         return self.frozen is not before
+
+
+def _alike(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> bool:
+    """Whether no two brightnesses at the same place are further apart than the encoder's noise."""
+    return a.shape == b.shape and int((np.maximum(a, b) - np.minimum(a, b)).max()) <= ENCODER_NOISE
 
 
 class Flood:

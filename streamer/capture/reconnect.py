@@ -27,10 +27,11 @@ from typing import cast
 from streamer.capture.backoff import REFUSALS, Backoff
 from streamer.capture.lines import Lines
 from streamer.capture.liveness import Flood, Stillness, StreamTime
+from streamer.capture.memory import trim
 from streamer.errors import LossReason, SourceLost
 from streamer.protocols import Source
-from streamer.status import SourceState, State
-from streamer.types import Frame, SourceUrl
+from streamer.status import SourceState
+from streamer.types import Frame, SourceUrl, State
 
 
 class Reconnecting:
@@ -149,6 +150,7 @@ class Reconnecting:
                     detail=str(lost),
                     retry_in_s=round(wait_s, 2),
                 )
+                trim()
                 if stop.wait(wait_s):
                     break
         finally:

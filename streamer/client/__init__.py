@@ -10,11 +10,12 @@
 """
 
 from streamer.client.subscribe import CannotSubscribe, NothingHeard, Subscription, subscribe
-from streamer.events import Face, FacesEvent, Keypoints
+from streamer.events import CameraEvent, Face, FacesEvent, Keypoints
 
 __all__ = [
     "subscribe",
     "Subscription",
+    "CameraEvent",
     "FacesEvent",
     "Face",
     "Keypoints",

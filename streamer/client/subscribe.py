@@ -6,12 +6,22 @@ import re
 from collections.abc import Iterator, Sequence
 from math import ceil
 from types import TracebackType
-from typing import Final
+from typing import Final, Generic, Literal, TypeVar, cast, overload
 
 import zmq
 
 from streamer.errors import StreamerError
-from streamer.events import TOPICS, FacesEvent, MalformedEvent, decode, topic
+from streamer.events import (
+    CAMERA_TOPICS,
+    TOPICS,
+    CameraEvent,
+    FacesEvent,
+    MalformedEvent,
+    camera_topic,
+    decode,
+    decode_camera,
+    topic,
+)
 
 _OPTIONS: Final = {
     zmq.RCVHWM: 1000,  # messages kept while the program is busy; then the newest are lost
@@ -36,7 +46,10 @@ class NothingHeard(StreamerError, TimeoutError):
 _CAMERA = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
-class Subscription(Iterator[FacesEvent]):
+E = TypeVar("E", bound=FacesEvent | CameraEvent)
+
+
+class Subscription(Iterator[E], Generic[E]):
     """Events as they come; made by :func:`subscribe`. Use it as a context, in one thread.
 
     Iterating waits for the next event, across restarts of the publisher, and ends after
@@ -70,7 +83,7 @@ class Subscription(Iterator[FacesEvent]):
         """Messages that were not events and were passed over. Above 0, ask who publishes there."""
         return self._malformed
 
-    def __next__(self) -> FacesEvent:
+    def __next__(self) -> E:
         """The next event.
 
         Raises ``StopIteration`` once closed, and :class:`NothingHeard` when no event came within
@@ -85,13 +98,11 @@ class Subscription(Iterator[FacesEvent]):
             parts = self._socket.recv_multipart()
             try:
                 heard_topic, body = parts
-                event = decode(body)
-                if heard_topic != topic(event.camera):
-                    raise MalformedEvent("the topic names another camera than the event")
+                event = _event(heard_topic, body)
             except ValueError:  # a MalformedEvent is one, and so is a wrong number of parts
                 self._malformed += 1
             else:
-                return event
+                return cast("E", event)  # the topics that were asked for decide
         raise StopIteration
 
     def close(self) -> None:
@@ -100,7 +111,7 @@ class Subscription(Iterator[FacesEvent]):
             self._socket.close(linger=0)
             self._context.term()
 
-    def __enter__(self) -> Subscription:
+    def __enter__(self) -> Subscription[E]:
         """The subscription itself."""
         return self
 
@@ -114,16 +125,55 @@ class Subscription(Iterator[FacesEvent]):
         self.close()
 
 
+def _event(heard_topic: bytes, body: bytes) -> FacesEvent | CameraEvent:
+    """The event in a message. Raises ``ValueError`` when topic and body do not fit."""
+    if heard_topic.startswith(CAMERA_TOPICS):
+        change = decode_camera(body)
+        fits = heard_topic == camera_topic(change.camera)
+        event: FacesEvent | CameraEvent = change
+    else:
+        event = decode(body)
+        fits = heard_topic == topic(event.camera)
+    if not fits:
+        raise MalformedEvent("the topic names another camera than the event")
+    return event
+
+
+@overload
 def subscribe(
-    endpoint: str, cameras: Sequence[str] | None = None, *, timeout_s: float | None = None
-) -> Subscription:
+    endpoint: str,
+    cameras: Sequence[str] | None = None,
+    *,
+    timeout_s: float | None = None,
+    changes: Literal[False] = False,
+) -> Subscription[FacesEvent]: ...
+
+
+@overload
+def subscribe(
+    endpoint: str,
+    cameras: Sequence[str] | None = None,
+    *,
+    timeout_s: float | None = None,
+    changes: Literal[True],
+) -> Subscription[FacesEvent | CameraEvent]: ...
+
+
+def subscribe(
+    endpoint: str,
+    cameras: Sequence[str] | None = None,
+    *,
+    timeout_s: float | None = None,
+    changes: bool = False,
+) -> Subscription[FacesEvent] | Subscription[FacesEvent | CameraEvent]:
     """Hear the events of ``cameras``, or of all cameras when it is None.
 
     ``endpoint`` is where streamer publishes, as ``tcp://127.0.0.1:5555``. It need not be there
     yet: connecting goes on in the background, and what was published before is not heard.
-    ``timeout_s`` bounds the wait for each message, seconds; None waits for ever. Raises
-    ``ValueError`` for names that cannot be a camera's and :class:`CannotSubscribe` for an endpoint
-    that cannot be one.
+    ``timeout_s`` bounds the wait for each message, seconds; None waits for ever. With ``changes``
+    it also gives a :class:`streamer.events.CameraEvent` whenever a camera is lost, is live again
+    or otherwise does something else than before. Raises ``ValueError`` for names that cannot be a
+    camera's and :class:`CannotSubscribe` for an endpoint that cannot be one.
     """
     if isinstance(cameras, str) or (cameras is not None and not cameras):
         raise ValueError("cameras must be a list of names such as ['door'], or None for all")
@@ -131,4 +181,7 @@ def subscribe(
         if not _CAMERA.fullmatch(camera):
             raise ValueError(f"{camera!r} cannot be a camera's name; see the configuration")
     topics = [TOPICS] if cameras is None else [topic(camera) for camera in cameras]
-    return Subscription(endpoint, topics, timeout_s=timeout_s)
+    if changes:
+        topics += [CAMERA_TOPICS] if cameras is None else [camera_topic(c) for c in cameras]
+        return Subscription[FacesEvent | CameraEvent](endpoint, topics, timeout_s=timeout_s)
+    return Subscription[FacesEvent](endpoint, topics, timeout_s=timeout_s)

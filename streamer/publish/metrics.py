@@ -25,7 +25,8 @@ from prometheus_client.registry import Collector
 
 from streamer.flow.channel import ChannelStats
 from streamer.flow.meters import DurationStats
-from streamer.status import STATES, CameraStatus, SinkStatus, Status
+from streamer.status import CameraStatus, SinkStatus, Status
+from streamer.types import STATES
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ METRICS: Final = (
     Metric("streamer_decode_errors_total", "counter", _CAMERA, "packets",
            "Packets that gave no picture."),
     Metric("streamer_camera_frozen", "gauge", _CAMERA, "",
-           "1 while pictures come but have been the same to the pixel for ten seconds."),
+           "1 while pictures come but have not changed for ten seconds."),
     Metric("streamer_source_dials_total", "counter", _CAMERA, "dials",
            "Times the camera was dialled, the first included."),
     Metric("streamer_timestamp_jumps_total", "counter", _CAMERA, "jumps",

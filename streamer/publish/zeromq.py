@@ -19,8 +19,8 @@ from typing import Final
 import zmq
 
 from streamer.errors import BindError
-from streamer.events import encode, faces_event, topic
-from streamer.types import Outcome
+from streamer.events import camera_event, camera_topic, encode, faces_event, topic
+from streamer.types import CameraChange, Outcome
 
 _TCP = re.compile(r"tcp://(?P<host>.+):(?P<port>\*|[0-9]{1,5})")
 
@@ -50,7 +50,7 @@ _WHY: Final = {
 
 
 class ZeroMqSink:
-    """A :class:`streamer.protocols.Sink` that publishes each outcome as [topic, JSON].
+    """A :class:`streamer.protocols.ChangeSink` that publishes outcomes and changes: [topic, JSON].
 
     ``bind`` is ``tcp://HOST:PORT`` (port 0 or ``*``: any free one, see :attr:`endpoint`) or
     ``ipc://PATH``, which only this user may connect to. ``boot_id`` names this run and ``model``
@@ -74,7 +74,7 @@ class ZeroMqSink:
         self._model = model
         self._clock = clock
         self._written = 0
-        self._seqs: dict[str, int] = {}
+        self._seqs: dict[bytes, int] = {}
         path = _check(bind)
         self._context = zmq.Context()
         try:
@@ -100,18 +100,28 @@ class ZeroMqSink:
 
     @property
     def written(self) -> int:
-        """How many outcomes were handed to ZeroMQ. It may be read from any thread."""
+        """How many messages were handed to ZeroMQ. It may be read from any thread."""
         return self._written
 
     def write(self, outcome: Outcome) -> None:
         """Publish one outcome, at once. Raises ``ValueError`` when it has no honest JSON."""
-        camera = outcome.frame.camera
-        seq = self._seqs.get(camera, 0) + 1
+        to = topic(outcome.frame.camera)
+        seq = self._seqs.get(to, 0) + 1
         event = faces_event(
             outcome, seq=seq, boot_id=self._boot_id, model=self._model, now_at=self._clock()
         )
-        self._socket.send_multipart((topic(camera), encode(event)), flags=zmq.NOBLOCK)
-        self._seqs[camera] = seq
+        self._send(to, seq, encode(event))
+
+    def write_change(self, change: CameraChange) -> None:
+        """Publish what a camera does from now on, at once."""
+        to = camera_topic(change.camera)
+        seq = self._seqs.get(to, 0) + 1
+        event = camera_event(change, seq=seq, boot_id=self._boot_id, now_at=self._clock())
+        self._send(to, seq, encode(event))
+
+    def _send(self, to: bytes, seq: int, body: bytes) -> None:
+        self._socket.send_multipart((to, body), flags=zmq.NOBLOCK)
+        self._seqs[to] = seq
         self._written += 1
 
     def close(self) -> None:

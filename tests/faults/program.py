@@ -85,6 +85,7 @@ class Watched:
 
     lines: list[tuple[float, str]] = field(default_factory=list)
     events: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+    changes: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     topics: set[bytes] = field(default_factory=set)
     leaks: list[str] = field(default_factory=list)
     metrics: str = ""
@@ -314,9 +315,9 @@ class Program:
             topic, body = heard.recv_multipart()
             self.seen.topics.add(topic)
             self.seen.leaks += secrets_in(topic.decode() + body.decode())
-            if topic.startswith(b"faces/"):
-                event = json.loads(body)
-                event["at"] = time.monotonic()
-                self.seen.events[event["camera"]].append(event)
+            event = json.loads(body)
+            event["at"] = time.monotonic()
+            told = self.seen.events if topic.startswith(b"faces/") else self.seen.changes
+            told[event["camera"]].append(event)
         heard.close()
         context.term()

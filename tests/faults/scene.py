@@ -179,8 +179,11 @@ def run_scene(title: str, rows: Sequence[Row], folder: Path, **program: Any) -> 
                 thread.start()
             for thread in threads:
                 thread.join()
-        _come_back([take for row, take in zip(rows, takes, strict=True) if row.returns])
+        live = [take for row, take in zip(rows, takes, strict=True) if row.returns]
+        _come_back(live)
+        running.rest(0.5)  # changes are looked for four times a second
         _check_events(takes)
+        _check_changes(takes, live)
         running.rest(max(0.0, baseline.at + LEAST_S - time.monotonic()))
         until = running.now
         worked_s = machine_cpu_s() - sum(os.times()[:2]) - worked_s
@@ -236,6 +239,28 @@ def _check_events(takes: Sequence[Take]) -> None:
         take.record.require(forward, "epoch, frame and seq of the events do not go forward")
         ages = [e["age_ms"] for e in mine]
         take.record.require(all(0 <= age < 5000 for age in ages), f"ages of {ages[:3]} ms")
+
+
+def _check_changes(takes: Sequence[Take], live: Sequence[Take]) -> None:
+    """Subscribers were told what each camera did, and what it does in the end; so was the log."""
+    for take in takes:
+        said = list(take.program.seen.changes[take.name])
+        seqs = [change["seq"] for change in said]
+        take.record.require(
+            bool(seqs) and seqs == list(range(seqs[0], seqs[0] + len(seqs))),
+            f"changes are missing: {seqs}",
+        )
+        losses = take.program.now.losses(take.name)
+        if take in live and said:
+            take.record.require(said[-1]["state"] == "live", f"last told: {said[-1]['state']}")
+        if losses:
+            told = [c for c in said if c["state"] in ("stalled", "backing_off", "refused")]
+            take.record.require(bool(told), "no event told of the loss")
+        lines = sum('"camera_lost"' in line for line in take.log_lines(0.0))
+        take.record.require(
+            (lines > 0) == (losses > 0) and lines <= losses,
+            f"{losses} losses, {lines} log lines",
+        )
 
 
 def _settle(program: Program, baseline: Sample) -> Sample:

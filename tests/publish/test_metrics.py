@@ -13,7 +13,8 @@ from streamer.flow.channel import ChannelStats
 from streamer.flow.ledger import Ledger
 from streamer.flow.meters import Durations, DurationStats
 from streamer.publish.metrics import METRICS, Metrics
-from streamer.status import STATES, CameraStatus, SinkStatus, SourceState, Status
+from streamer.status import CameraStatus, SinkStatus, SourceState, Status
+from streamer.types import STATES
 
 AWKWARD = 'a "quoted"\\back\nslash, {curly}=é☃'
 Key = tuple[str, frozenset[tuple[str, str]]]
