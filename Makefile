@@ -15,7 +15,7 @@ MODEL := models/retinaface_mnet025.onnx
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check bench faults docs screenshots constraints clean install install-dev packages
+.PHONY: help demo test check bench faults soak docs screenshots constraints clean install install-dev packages
 
 help:
 	@echo "make demo            is the place to start. The rest:"
@@ -48,6 +48,9 @@ endif
 
 faults: install-dev packages $(MODEL) ## every way a camera fails, against the real program (half an hour)
 	@$(BIN)/python -m pytest tests/faults --every-row --timeout 900 $(ARGS)
+
+soak: install-dev packages $(MODEL) ## cameras come, go and fail for MINUTES=20: does anything grow?
+	@$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),20)
 
 docs: install-dev ## write what the documents take from the code
 	@$(BIN)/python -m scripts.write_docs

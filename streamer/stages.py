@@ -90,13 +90,16 @@ def capture(
     ``wants`` says of a frame's instant (seconds) whether to look at it. A live lane lets the
     oldest go rather than wait; a file lane waits. Files are paced by their own time, so that
     ``max_fps`` means the same however fast the file is read. ``first_epoch`` and ``first_index``
-    are where a camera goes on that was there before under this name.
+    are where a camera goes on that was there before under this name. Numbers that are missing
+    between frames were decoded and lost before they came here; they count as dropped.
     """
     for frame in source.frames(stop):
         meters = work.meters
         meters.captured.tick()
         if first_epoch or first_index:
             frame = replace(frame, epoch=first_epoch + frame.epoch, index=first_index + frame.index)
+        if frame.index > meters.next_index:  # decoded in another process, and no room on the way
+            lane.miss(frame.index - meters.next_index, "ring_full")
         meters.next_epoch, meters.next_index = frame.epoch + 1, frame.index + 1
         at = frame.captured_at if source.live or frame.pts is None else frame.pts
         if wants(at):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ from streamer.types import (
     CameraChange,
     Faces,
     Failure,
+    Frame,
     Outcome,
     Picture,
     Published,
@@ -337,3 +338,20 @@ def test_only_sinks_that_ask_for_changes_get_them() -> None:
         publish(inlet, sink, None, None, clock=time.monotonic)
         assert sink.outcomes == []
         assert getattr(sink, "changes", [change("a")]) == [change("a")]
+
+
+def test_frames_that_were_lost_before_they_came_here_are_counted() -> None:
+    class Gaps(ListSource):
+        def frames(self, stop: threading.Event) -> Iterator[Frame]:
+            yield from (frame for frame in super().frames(stop) if frame.index not in (0, 3, 4))
+
+    lanes: FanIn[Job] = FanIn("infer")
+    lane = lanes.add_lane("cam", capacity=9, overflow="block")
+    meters = CameraMeters(Rate(time.monotonic), Rate(time.monotonic), Durations())
+    work = CameraWork(FakeDetector(), IouTracker(), meters)
+    source = Gaps([picture()] * 6, camera="cam", live=False)
+    capture(source, lane, lambda at: True, work, stop=threading.Event())
+    ledger = lane.ledger()
+    assert (ledger.captured, ledger.waiting) == (6, 3)
+    assert ledger.dropped == {("capture", "ring_full"): 3}
+    assert ledger.closes

@@ -60,7 +60,7 @@ class Isolated:
     """A :class:`streamer.protocols.Source` around one that lives in a child process.
 
     ``dropped_in_child`` counts frames that found no free slot in the ring, because whoever reads
-    was late: no ledger counts them, but their indices are missing.
+    was late: their indices are missing, by which the ledger counts them (``ring_full``).
     ``decode_errors`` is the source's own count. Both are over all lives.
     """
 

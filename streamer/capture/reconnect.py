@@ -192,7 +192,8 @@ class Reconnecting:
                     del frame  # do not hold a picture while waiting for the next
                     quiet_since = self._clock()  # what the reader took is not the camera's silence
         except SourceLost as lost:
-            return None if stop.is_set() else lost
+            # A new one: the one that was raised holds the whole life, decoder and pictures.
+            return None if stop.is_set() else SourceLost(lost.reason, str(lost))
         finally:
             self._handed_over = False
         if stop.is_set():

@@ -69,6 +69,12 @@ class Lane(Generic[T]):
             self._captured += 1
             self._skipped += 1
 
+    def miss(self, count: int, reason: str) -> None:
+        """Count ``count`` frames that were decoded and lost on the way here, as dropped."""
+        with self._fan._lock:
+            self._captured += count
+            self._dropped["capture", reason] += count
+
     def close(self) -> None:
         """Say that this camera will offer nothing more; what waits is still handed out.
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
@@ -441,3 +442,27 @@ def test_the_streams_own_time_disturbs_nothing(times: list[float | None]) -> Non
     told = [pts for pts in times if pts is not None]
     back = sum(b <= a for a, b in pairwise(told))
     assert back <= camera.state().timestamp_jumps <= max(0, len(told) - 1)
+
+
+class Decoder:
+    """Stands for a decoder with its pictures."""
+
+
+class Heavy(Lives):
+    """Each life is lost while it holds something big; the next one looks whether it is gone."""
+
+    held: list[weakref.ref[Decoder]]
+
+    def frames(self, stop: threading.Event) -> Iterator[Frame]:
+        assert not any(decoder() for decoder in self.held), "an earlier life is still held"
+        decoder = Decoder()
+        self.held.append(weakref.ref(decoder))
+        yield from super().frames(stop)
+
+
+def test_nothing_of_a_lost_life_is_held_in_the_next() -> None:
+    clock = Clock()
+    source = Heavy(clock, (2, 0.1, "reset"))
+    source.held = []
+    assert len(list(wrap(source).frames(Stop(clock, most=4)))) == 8
+    assert len(source.held) == 4

@@ -254,7 +254,8 @@ def _check_changes(takes: Sequence[Take], live: Sequence[Take]) -> None:
         if take in live and said:
             take.record.require(said[-1]["state"] == "live", f"last told: {said[-1]['state']}")
         if losses:
-            told = [c for c in said if c["state"] in ("stalled", "backing_off", "refused")]
+            # A loss that is over between two looks shows in the number of the life alone.
+            told = [c for c in said if c["reason"] or c["epoch"]]
             take.record.require(bool(told), "no event told of the loss")
         lines = sum('"camera_lost"' in line for line in take.log_lines(0.0))
         take.record.require(
