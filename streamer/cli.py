@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streamer import __version__
+from streamer.cli_models import models_cli
 from streamer.errors import ConfigError, StageFailure, StageStuck, StreamerError
 from streamer.log import configure, get_logger
 from streamer.signals import StopSignals
@@ -43,7 +44,6 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-models_cli = typer.Typer(help="The detector's models: list, fetch, verify.", no_args_is_help=True)
 config_cli = typer.Typer(help="The configuration: its schema, and what is in force.")
 cli.add_typer(models_cli, name="models")
 cli.add_typer(config_cli, name="config")
@@ -273,44 +273,19 @@ def detect(
         raise typer.Exit(EXIT_FAILED)
 
 
-@models_cli.command("list")
-def models_list() -> None:
-    """The models there are, and which are here."""
-    from streamer.models_console import print_models
-
-    print_models()
-
-
-@models_cli.command("pull")
-def models_pull(
-    name: Annotated[str, typer.Argument(help="A name of `streamer models list`.")] = (
-        "retinaface_mnet025"
-    ),
+@cli.command()
+def doctor(
+    config: Annotated[
+        Path | None,
+        typer.Argument(metavar="[CONFIG]", help="Look at its model, ports and cameras too."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
-    """Fetch a model and check its hash."""
-    from streamer.inference.entries import load_registry
-    from streamer.models_console import pull_with_progress
+    """Look at all that streamer needs of this machine; each line is good, a warning or bad."""
+    from streamer.doctor_console import examine
 
-    if name not in load_registry():
-        raise ConfigError([f"there is no model {name!r}; use one of {', '.join(load_registry())}"])
-    pull_with_progress(name)
-
-
-@models_cli.command("verify")
-def models_verify() -> None:
-    """Check the hash of every model that is here."""
-    from streamer.models_console import print_verified
-
-    if not print_verified():
+    if not examine(config, environ=os.environ, as_json=json, print_line=print_line):
         raise typer.Exit(EXIT_FAILED)
-
-
-@models_cli.command("path")
-def models_path(name: Annotated[str, typer.Argument()] = "retinaface_mnet025") -> None:
-    """Print where a model lies."""
-    from streamer.inference.registry import locate
-
-    print_line(str(locate(name, environ=os.environ)))
 
 
 @config_cli.command("schema")

@@ -37,7 +37,17 @@ def test_version_and_help_name_the_exit_codes() -> None:
         done = streamer(*arguments)
         assert done.returncode == code
         text = done.stdout + done.stderr
-        for verb in ("run", "demo", "check", "watch", "detect", "models", "config", "version"):
+        for verb in (
+            "run",
+            "demo",
+            "check",
+            "watch",
+            "detect",
+            "doctor",
+            "models",
+            "config",
+            "version",
+        ):
             assert verb in text
     assert "Exit codes" in streamer("--help").stdout
 
@@ -185,20 +195,6 @@ def test_a_reader_that_leaves_early_is_no_error(astronaut_file: Path) -> None:
     assert done.stderr == ""
 
 
-def test_models_list_path_and_verify() -> None:
-    listed = streamer("models", "list")
-    assert listed.returncode == 0, listed.stderr
-    for name in ("retinaface_mnet025", "retinaface_resnet50"):
-        assert name in listed.stdout
-    path = streamer("models", "path").stdout.strip()
-    assert Path(path).is_file()
-    assert "retinaface_mnet025: good" in streamer("models", "verify").stdout
-    assert path in streamer("models", "pull").stdout
-    wrong = streamer("models", "path", "nosuch")
-    assert wrong.returncode == 1
-    assert "nosuch" in wrong.stderr
-
-
 def test_verify_finds_a_changed_model(tmp_path: Path, model_bytes: bytes) -> None:
     changed = bytearray(model_bytes)
     changed[1000] ^= 1
@@ -253,3 +249,16 @@ publish: {{zeromq: {{bind: "tcp://127.0.0.1:{port}"}}}}
         program.communicate(timeout=15)
     assert {event["camera"] for event in events} == {"b"}
     assert program.returncode == 0
+
+
+def test_doctor_tells_good_from_bad_as_words_and_as_json(tmp_path: Path) -> None:
+    well = streamer("doctor")
+    assert well.returncode == 0, well.stdout + well.stderr
+    assert "onnxruntime" in well.stdout
+    config = tmp_path / "streamer.yaml"
+    config.write_text("cameras: {door: {source: gone.mp4}}\n")
+    ill = streamer("doctor", str(config), "--json")
+    assert ill.returncode == 1
+    found = json.loads(ill.stdout)
+    assert found["schema"] == 1 or "doctor" in str(found["schema"])
+    assert "gone.mp4" in ill.stdout

@@ -1,0 +1,37 @@
+"""`streamer models`, run as a user does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.program import streamer
+
+
+@pytest.fixture(autouse=True)
+def the_model(model_path: Path) -> None:
+    """All of these need the real model."""
+
+
+def test_models_list_path_and_verify() -> None:
+    listed = streamer("models", "list")
+    assert listed.returncode == 0, listed.stderr
+    for name in ("retinaface_mnet025", "retinaface_resnet50"):
+        assert name in listed.stdout
+    path = streamer("models", "path").stdout.strip()
+    assert Path(path).is_file()
+    assert "retinaface_mnet025: good" in streamer("models", "verify").stdout
+    assert path in streamer("models", "pull").stdout
+    wrong = streamer("models", "path", "nosuch")
+    assert wrong.returncode == 1
+    assert "nosuch" in wrong.stderr
+
+
+def test_bench_measures_what_is_here(tmp_path: Path) -> None:
+    plot = tmp_path / "models.svg"
+    done = streamer("models", "bench", "--json", "--device", "cpu", "--plot", str(plot))
+    assert done.returncode == 0, done.stderr
+    assert "retinaface_mnet025" in json.dumps(json.loads(done.stdout))
+    assert "<svg" in plot.read_text()
