@@ -15,7 +15,7 @@ MODEL := models/retinaface_mnet025.onnx
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check bench faults soak docs screenshots constraints clean install install-dev packages
+.PHONY: help demo test check bench bench-gpu test-gpu faults soak docs screenshots constraints clean install install-dev packages
 
 help:
 	@echo "make demo            is the place to start. The rest:"
@@ -24,8 +24,9 @@ help:
 demo: install $(MODEL) ## recorded cameras, found faces, a live page (SECONDS=20 ends it)
 	@$(BIN)/streamer demo $(if $(SECONDS),--seconds $(SECONDS))
 
-test: install-dev packages $(MODEL) check ## every check and every test (ARGS=... goes to pytest)
-	@$(BIN)/python -m pytest --durations=5 $(ARGS)
+test: install-dev packages $(MODEL) check ## every check and every test (ARGS=... goes to the first pytest)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --durations=5 $(ARGS)
+	@$(BIN)/python -m pytest tests/faults --durations=5
 
 check: install-dev ## ruff and mypy only
 	@$(BIN)/ruff check --quiet .
@@ -34,6 +35,12 @@ check: install-dev ## ruff and mypy only
 
 bench: install-dev $(MODEL) ## measure this machine: one table (ARGS=... goes to it)
 	@$(BIN)/python benchmarks/bench.py $(ARGS)
+
+test-gpu: install-dev $(MODEL) ## what needs an NVIDIA GPU (make EXTRA=gpu)
+	@$(BIN)/python -m pytest tests/gpu tests/inference $(ARGS)
+
+bench-gpu: install-dev $(MODEL) ## measure the GPU (make EXTRA=gpu)
+	@$(BIN)/python -m benchmarks.bench_gpu $(ARGS)
 
 install: ## only install, into .venv
 	@scripts/install.sh "$(EXTRA)" "$(PYTHON)"

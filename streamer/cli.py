@@ -1,6 +1,7 @@
 """The command line: arguments in, configuration to app, signals, exit codes.
 
-Exit codes: 0 ended as asked; 1 failed while running; 2 wrong arguments or configuration.
+Exit codes: 0 ended as asked; 1 failed while running; 2 wrong arguments or configuration;
+70 the GPU was lost while running.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streamer import __version__
+from streamer.capture.memory import limit_arenas
 from streamer.cli_models import models_cli
-from streamer.errors import ConfigError, StageFailure, StageStuck, StreamerError
+from streamer.errors import ConfigError, DeviceError, StageFailure, StageStuck, StreamerError
 from streamer.log import configure, get_logger
 from streamer.signals import StopSignals
 from streamer.terminal import (
     EXIT_CONFIG,
+    EXIT_DEVICE,
     EXIT_FAILED,
     complain,
     complain_of_stage,
@@ -38,7 +41,8 @@ SILENCE_S = 3.0
 cli = typer.Typer(
     name="streamer",
     help="Watches live cameras, finds every face and publishes it while it is still true.\n\n"
-    "Exit codes: 0 ended as asked, 1 failed while running, 2 wrong arguments or configuration.",
+    "Exit codes: 0 ended as asked, 1 failed while running, 2 wrong arguments or configuration, "
+    "70 the GPU was lost.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -71,7 +75,8 @@ def main() -> None:
             complain_of_stage(member)
         if any(isinstance(member, StageStuck) for member in failure.exceptions):
             leave(EXIT_FAILED)
-        sys.exit(EXIT_FAILED)
+        lost = any(isinstance(member, DeviceError) for member in failure.exceptions)
+        sys.exit(EXIT_DEVICE if lost else EXIT_FAILED)
     except StageStuck as error:
         complain(str(error))
         leave(EXIT_FAILED)
@@ -106,6 +111,7 @@ def run(
 ) -> None:
     """Run cameras as a configuration says, until stopped (Ctrl-C) or the files have ended."""
     signals = StopSignals()
+    limit_arenas()
     from streamer.config import load_config
 
     path = config.resolve()
@@ -129,6 +135,7 @@ def demo(
 ) -> None:
     """Run the recorded demo cameras: no camera, no GPU and no network needed."""
     signals = StopSignals()
+    limit_arenas()
     from streamer.config import load_config
     from streamer.resources import resource
 
@@ -242,7 +249,9 @@ def detect(
         int, typer.Option(help="Long side of the detector's input, a multiple of 32.")
     ] = 640,
     confidence: Annotated[float, typer.Option(help="Least confidence of a face.")] = 0.6,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, tensorrt or openvino; see README.")
+    ] = "auto",
     model: Annotated[str, typer.Option(help="A name of `streamer models list`.")] = (
         "retinaface_mnet025"
     ),

@@ -170,6 +170,10 @@ class Inference(_Section):
     max_batch: int | None = Field(
         None, ge=1, le=64, description="most pictures in one run; null: 1 on a CPU, 16 on a GPU"
     )
+    gpu_memory_mb: int | None = Field(
+        None, ge=256, le=1_000_000, description="most memory of a GPU for the model; null: no limit"
+    )
+    cuda_graphs: bool = Field(False, description="record and replay launches on a GPU")
 
 
 class Config(BaseSettings):
@@ -188,8 +192,8 @@ class Config(BaseSettings):
     model: Model = Field(default=Model())
     device: str = Field(
         "auto",
-        pattern=r"^(auto|cpu|cuda(:[0-9]{1,2})?)$",
-        description="auto, cpu, cuda or cuda:N; cuda never falls back to the CPU",
+        pattern=r"^(auto|cpu|openvino|(cuda|tensorrt)(:[0-9]{1,2})?)$",
+        description="auto, cpu, cuda, cuda:N, tensorrt or openvino; auto alone may fall back",
     )
     inference: Inference = Field(default=Inference())
     publish: Publish = Field(default=Publish())
@@ -303,7 +307,7 @@ def _sentence(detail: ErrorDetails) -> str:
             "and starts with a letter or digit; rename it"
         )
     if path == "device" and kind == "string_pattern_mismatch":
-        return "device: must be auto, cpu, cuda or cuda:N"
+        return "device: must be auto, cpu, cuda, cuda:N, tensorrt, tensorrt:N or openvino"
     if path.endswith("zeromq.bind") and kind == "string_pattern_mismatch":
         return f"{path}: must be tcp://host:port or ipc:///path"
     if kind == "value_error":

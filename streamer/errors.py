@@ -6,13 +6,14 @@
     ├── ConfigError            the configuration cannot be used            (exit code 2)
     ├── MissingDependency      an optional package is not installed        (exit code 1)
     ├── ModelError             a model cannot be found, fetched or trusted (exit code 1)
-    ├── DeviceError            the device asked for is not really there    (exit code 1)
+    ├── DeviceError            the device asked for is not there, or is lost    (exit code 1; 70)
     ├── BindError              an address cannot be listened on            (exit code 1)
     ├── MalformedEvent         bytes that are no event (in events.py)      (counted)
     ├── CannotSubscribe        an endpoint that cannot be (in client/)     (exit code 1)
     ├── NothingHeard           silence beyond a limit (in client/)         (exit code 1)
     ├── DetectionFailed        one picture could not be looked at          (counted)
-    │   └── PictureFailed      … because its pixels cannot be read
+    │   ├── PictureFailed      … because its pixels cannot be read
+    │   └── OutOfMemory        … because the device has no room for it
     ├── SourceLost             one life of a camera ended                  (reconnects)
     ├── StageFailure           a stage raised (an ExceptionGroup)          (exit code 1)
     └── StageStuck             a stage did not end in time                 (exit code 1)
@@ -71,6 +72,10 @@ class DetectionFailed(StreamerError):
 
 class PictureFailed(DetectionFailed):
     """The picture itself cannot be read: its camera is at fault and not the detector."""
+
+
+class OutOfMemory(DetectionFailed):
+    """The device had no room for these pictures, not even one at a time and smaller."""
 
 
 class SourceLost(StreamerError):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from streamer.errors import DetectionFailed, PictureFailed
+from streamer.errors import DetectionFailed, OutOfMemory, PictureFailed
 from streamer.flow.channel import Channel
 from streamer.flow.fan import Batch, FanIn, Lane
 from streamer.flow.fan_out import FanOut
@@ -154,7 +154,7 @@ def _look(
         for position, (frame, _) in zip(positions, jobs, strict=True):
             outlet.put(Failure(frame, Stamps(frame.captured_at, taken_at, clock()), str(error)))
             batch.drop(position, "failed")
-        return isinstance(error, PictureFailed)  # one camera's fault says nothing of the detector
+        return isinstance(error, PictureFailed | OutOfMemory)  # neither says that it is broken
     detected_at = clock()
     for position, (frame, work), faces in zip(positions, jobs, found, strict=True):
         tracks = work.tracker.update(faces, frame.captured_at)

@@ -15,6 +15,8 @@ from streamer.log import get_logger
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_CONFIG: Final = 2
+EXIT_DEVICE: Final = 70
+"""The GPU is lost: only a new process can use it again."""
 
 
 def complain(sentence: str) -> None:

@@ -54,7 +54,6 @@ DOORS: dict[str, tuple[str, ...]] = {
     "fastapi": ("web/",),
     "h11": ("web/",),
     "msgspec": ("events.py", "client/"),
-    "onnx": ("inference/graph.py",),
     "onnxruntime": ("inference/session.py",),
     "prometheus_client": ("publish/metrics.py",),
     "pydantic": ("config.py", "web/"),

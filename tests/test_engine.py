@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
 import pytest
 
-from streamer.config import Config, parse_config
+from streamer import engine as module
+from streamer.config import Config, Model, parse_config
 from streamer.engine import cores, open_engine
+from streamer.inference.cuda import BoundNetwork, GpuOptions, batch_sizes
+from streamer.inference.session import Session, open_session
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -37,3 +41,61 @@ def test_a_model_of_ones_own_keeps_its_name(tmp_path: Path, model_bytes: bytes) 
     settings = config({"a": {"source": "synthetic:"}}, model={"path": "mine.onnx"})
     engine = open_engine(settings, base_folder=tmp_path, environ={}, cameras=1)
     assert engine.model == "retinaface_mnet025"  # known by its hash, whatever the file is called
+
+
+@pytest.fixture
+def pretended_gpu(monkeypatch: pytest.MonkeyPatch) -> list[GpuOptions]:
+    """A session that says it is on a GPU and runs as on one, on CPU memory; how it was opened."""
+    asked: list[GpuOptions] = []
+
+    def pretend(model: bytes, *, device: str, gpu: GpuOptions, **options: Any) -> Session:
+        asked.append(gpu)
+        session = open_session(model, device="cpu", **options)
+        plain: Any = session._network
+        session.provider = "cuda"
+        session._network = BoundNetwork(
+            onnxruntime, plain._session, image=plain._image, outputs=plain._outputs,
+            sizes=batch_sizes(gpu.max_batch), device="cpu",
+        )  # fmt: skip
+        return session
+
+    monkeypatch.setattr(module, "open_session", pretend)
+    return asked
+
+
+def test_a_gpu_gets_one_worker_and_every_size_of_batch_is_warm_before_the_first_frame(
+    pretended_gpu: list[GpuOptions], capfd: pytest.CaptureFixture[str]
+) -> None:
+    cameras = {f"c{n}": {"source": "synthetic:", "input_size": 256} for n in range(20)}
+    settings = config(cameras, inference={"workers": 3, "max_batch": 4})
+    engine = open_engine(settings, base_folder=ROOT, environ={}, cameras=20)
+    assert (engine.workers, engine.max_batch) == (1, 4)
+    assert (pretended_gpu[0].max_batch, pretended_gpu[0].largest_input) == (4, 640)
+    engine.detector(Model(), 256)
+    assert sorted(engine.session.warmed) == [(n, 3, 160, 256) for n in (1, 2, 4)]
+    said = "".join(capfd.readouterr())
+    assert said.count("warmed_up") == 3
+    assert "workers_ignored" in said
+    engine.detector(Model(), 128)
+    assert "".join(capfd.readouterr()).count("warmed_up") == 3  # of the new size only
+
+
+def test_a_device_that_is_far_too_slow_is_a_warning_with_the_figure(
+    pretended_gpu: list[GpuOptions],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    settings = config({"a": {"source": "synthetic:"}}, inference={"max_batch": 1})
+    engine = open_engine(settings, base_folder=ROOT, environ={}, cameras=1)
+    monkeypatch.setattr(module, "SLOW_GPU_S", 1e-6)
+    engine.detector(Model(), 256)
+    said = "".join(capfd.readouterr())
+    assert "warm_up_slow" in said
+    assert str(round(engine.session.warmed[1, 3, 160, 256] * 1e3, 1)) in said
+
+
+def test_on_a_cpu_one_picture_at_a_time_is_warm() -> None:
+    settings = config({"a": {"source": "synthetic:"}})
+    engine = open_engine(settings, base_folder=ROOT, environ={}, cameras=1)
+    engine.detector(Model(), 256)
+    assert list(engine.session.warmed) == [(1, 3, 160, 256)]

@@ -157,6 +157,7 @@ class Reconnecting:
             self._enter("stopped")
             self._lines.say("info", "camera_stopped")
             self._lines.catch_up(anyway=True)
+            trim()
 
     def _one_life(self, stop: threading.Event) -> Generator[Frame, None, SourceLost | None]:
         """Yield the frames of one life; return why it ended, or None when by ``stop``."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import numpy as np
 
+from streamer.inference.ladder import Ladder
 from streamer.inference.session import Session
 from streamer.types import Faces, Floats, Picture
 from streamer.vision.letterbox import Letterbox
@@ -62,7 +64,7 @@ class RetinaFace:
             raise ValueError(f"max_faces must be at least 1, not {max_faces}")
         Letterbox.fit(1, 1, input_size)  # says what is wrong with an input_size
         self._session = session
-        self._input_size = input_size
+        self._ladder = Ladder(input_size, session.memory)
         self._confidence = confidence
         self._nms = nms
         self._max_faces = max_faces
@@ -72,24 +74,33 @@ class RetinaFace:
         """The faces of each picture, in its own pixels, best first, in the order given.
 
         Pictures whose network inputs have one size run as one batch, whatever their own sizes.
-        Raises :class:`streamer.errors.DetectionFailed` when the network could not be run or
-        gave nonsense, for all the pictures together, and :class:`streamer.errors.DeviceError`
-        when the GPU is lost.
+        Where memory is short, batches are halved, and then the input size is lowered for a while:
+        ``session.memory`` counts it. Raises :class:`streamer.errors.DetectionFailed` when the
+        network could not be run or gave nonsense, for all the pictures together, and
+        :class:`streamer.errors.DeviceError` when the GPU is lost.
         """
-        boxes = [Letterbox.fit(p.width, p.height, self._input_size) for p in pictures]
+        return self._ladder.run(pictures, self._look)
+
+    def _look(
+        self, pictures: Sequence[Picture], input_size: int, *, warming: bool = False
+    ) -> list[Faces]:
+        run = self._session.warm_up if warming else self._session.run
+        boxes = [Letterbox.fit(p.width, p.height, input_size) for p in pictures]
         groups: dict[tuple[int, int], list[int]] = {}
         for position, box in enumerate(boxes):
             groups.setdefault((box.input_height, box.input_width), []).append(position)
         found: dict[int, Faces] = {}
         for (height, width), positions in groups.items():
             letterboxes = [boxes[p] for p in positions]
-            batch = to_input(
-                [pictures[p] for p in positions],
-                letterboxes,
-                out=self._buffers.get(len(positions), height, width),
-            )
+            count = len(positions)
+            # A GPU runs batches of a few sizes; in the rest of the buffer may be whatever is.
+            batch = self._buffers.get(self._session.batch_size(count), height, width)
+            to_input([pictures[p] for p in positions], letterboxes, out=batch[:count])
+            loc, conf, landmarks = run(batch)
             faces = from_output(
-                *self._session.run(batch),
+                loc[:count],
+                conf[:count],
+                landmarks[:count],
                 letterboxes,
                 confidence=self._confidence,
                 nms=self._nms,
@@ -98,12 +109,18 @@ class RetinaFace:
             found.update(zip(positions, faces, strict=True))
         return [found[position] for position in range(len(pictures))]
 
+    @property
+    def input_size(self) -> int:
+        """The input size in use now, pixels: smaller than asked while the GPU's memory is short."""
+        return self._ladder.input_size
+
     def warm_up(self, width: int, height: int, batch: int = 1) -> None:
-        """Run once on ``batch`` black pictures of ``width`` x ``height`` pixels.
+        """Run twice on ``batch`` black pictures of ``width`` x ``height`` pixels.
 
         The first run of an input size chooses algorithms and takes memory; after this the first
-        frame of a camera is as quick as the next. Raises what :meth:`detect` raises, so it also
-        proves that the model works on this device.
+        frame of a camera is as quick as the next. The second is timed: ``session.warmed`` has it,
+        and it sets how long a run may take. Raises what :meth:`detect` raises, so it also proves
+        that the model works on this device.
         """
         black = ArrayPicture(np.zeros((height, width, 3), np.uint8))
-        self.detect([black] * batch)
+        self._ladder.run([black] * batch, partial(self._look, warming=True))

@@ -1,6 +1,8 @@
 """Memory that is free goes back to the system."""
 
 import ctypes
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,3 +37,32 @@ def test_what_was_freed_goes_back():
 def test_another_c_library_is_no_error(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
     assert not memory.trim()
+    assert not memory.limit_arenas()
+
+
+def test_threads_share_few_pools():
+    script = """
+import ctypes, re, sys, threading
+from streamer.capture import memory
+if sys.argv[1] == "limited":
+    assert memory.limit_arenas()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+together = threading.Barrier(8)
+def allocate():
+    together.wait()
+    libc.malloc(100_000)
+    together.wait()
+threads = [threading.Thread(target=allocate) for _ in range(8)]
+for t in threads: t.start()
+for t in threads: t.join()
+libc.malloc_stats()
+"""
+    pools = {}
+    for how in ("limited", "free"):
+        done = subprocess.run(
+            [sys.executable, "-c", script, how], capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        pools[how] = done.stderr.count("Arena ")
+    assert pools["limited"] <= memory.ARENAS < pools["free"]

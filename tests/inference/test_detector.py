@@ -5,8 +5,9 @@ import cv2
 import numpy as np
 import pytest
 
-from streamer.errors import DetectionFailed
+from streamer.errors import DetectionFailed, OutOfMemory
 from streamer.inference.detector import RetinaFace
+from streamer.inference.ladder import MemoryCounts
 from streamer.inference.session import Session, open_session
 from streamer.types import Faces
 from streamer.vision.boxes import iou
@@ -113,11 +114,16 @@ def test_a_batch_of_different_sizes_equals_singles_in_the_order_given() -> None:
 class Counting:
     """A session that keeps the shapes it was run on."""
 
-    provider = requested = "cpu"
-    warning = None
-
-    def __init__(self) -> None:
+    def __init__(self, sizes: tuple[int, ...] = ()) -> None:
         self.shapes: list[tuple[int, ...]] = []
+        self.memory = MemoryCounts()
+        self.sizes = sizes
+
+    def batch_size(self, pictures: int) -> int:
+        return next((size for size in self.sizes if size >= pictures), pictures)
+
+    def warm_up(self, batch):
+        return self.run(batch)
 
     def run(self, batch):
         self.shapes.append(batch.shape)
@@ -128,6 +134,56 @@ def test_pictures_of_one_network_size_share_one_run() -> None:
     counting = Counting()
     RetinaFace(counting).detect(mixed_pictures())
     assert sorted(counting.shapes) == [(1, 3, 640, 384), (1, 3, 640, 640), (4, 3, 384, 640)]
+
+
+def test_a_batch_is_padded_to_a_size_of_the_session_and_the_rest_is_ignored() -> None:
+    counting = Counting((1, 2, 4, 8))
+    mine = RetinaFace(counting)
+    pictures = mixed_pictures()
+    for number in (6, 3, 5, 1):
+        for ours, theirs in zip(
+            mine.detect(pictures[:number]), detector().detect(pictures[:number]), strict=True
+        ):
+            same(ours, theirs)
+    assert {shape[0] for shape in counting.shapes} == {1, 2, 4}
+
+
+class Full(Counting):
+    """Has room for so many input pixels at once."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+
+    def run(self, batch):
+        if batch[:, 0].size > self.room:
+            self.shapes.append(batch.shape)
+            raise OutOfMemory("CUDA failure 2: out of memory")
+        return super().run(batch)
+
+
+def test_where_memory_is_short_the_batch_is_halved_and_nothing_is_lost() -> None:
+    full = Full(2 * 640 * 640)
+    pictures = [ArrayPicture(shipped("astronaut.png"))] * 5
+    found = RetinaFace(full).detect(pictures)
+    assert [len(faces) for faces in found] == [1] * 5
+    assert [shape[0] for shape in full.shapes] == [5, 2, 2, 1]
+    assert (full.memory.splits, full.memory.shrinks) == (1, 0)
+
+
+def test_then_the_picture_is_looked_at_smaller_and_boxes_stay_in_its_own_pixels() -> None:
+    full = Full(500 * 500)
+    mine = RetinaFace(full)
+    [faces] = mine.detect([ArrayPicture(shipped("astronaut.png"))])
+    assert iou(faces.boxes, FACE)[0, 0] > 0.75
+    assert (full.memory.splits, full.memory.shrinks, mine.input_size) == (0, 1, 480)
+
+
+def test_then_the_pictures_fail_and_are_counted() -> None:
+    full = Full(0)
+    with pytest.raises(DetectionFailed, match="out of memory"):
+        RetinaFace(full).detect([ArrayPicture(shipped("astronaut.png"))] * 2)
+    assert full.memory.given_up == 2
 
 
 def test_no_pictures_are_no_faces_and_no_run() -> None:

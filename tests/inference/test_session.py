@@ -1,14 +1,19 @@
 import sys
 import threading
-from types import ModuleType, SimpleNamespace
+import time
+from types import ModuleType
 
 import numpy as np
 import onnxruntime
 import pytest
 
-from streamer.errors import DetectionFailed, DeviceError, MissingDependency, ModelError
+from streamer.errors import DetectionFailed, DeviceError, MissingDependency, ModelError, OutOfMemory
 from streamer.inference import session as door
+from streamer.inference.providers import Opened, open_cpu
 from streamer.inference.session import Session, open_session
+from streamer.inference.watchdog import Watchdog
+from tests.faults.looping_model import looping_model
+from tests.inference.fake_ort import IMAGE, OUTPUTS, STATE, FakeBuild, FakeSession, node
 from tests.inference.pictures import model_bytes
 
 HAS_CUDA = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
@@ -82,26 +87,9 @@ def test_bytes_that_are_no_model_are_named_in_one_sentence(content, capfd) -> No
     assert capfd.readouterr() == ("", "")
 
 
-def node(name: str, shape: list[object], kind: str = "tensor(float)") -> SimpleNamespace:
-    return SimpleNamespace(name=name, shape=shape, type=kind)
-
-
-def fake_session(inputs, outputs) -> SimpleNamespace:
-    return SimpleNamespace(
-        get_inputs=lambda: inputs,
-        get_outputs=lambda: outputs,
-        run=lambda names, feed: [np.full(1, ord(n[0])) for n in names],
-    )
-
-
-IMAGE = node("image", ["n", 3, "h", "w"])
-OUTPUTS = [node("loc", ["n", "p", 4]), node("conf", ["n", "p", 2]), node("marks", ["n", "p", 10])]
-
-
-def wrapped(inputs, outputs) -> Session:
-    return Session(
-        fake_session(inputs, outputs), provider="cpu", requested="cpu", warning=None, errors=()
-    )
+def wrapped(inner, kind: str = "cpu", **more) -> Session:
+    opened = Opened(inner, kind, {})
+    return Session(opened, ort=FakeBuild(), requested=kind, **more)
 
 
 @pytest.mark.parametrize(
@@ -119,12 +107,12 @@ def wrapped(inputs, outputs) -> Session:
 )
 def test_another_model_is_refused_with_what_it_takes_and_gives(inputs, outputs) -> None:
     with pytest.raises(ModelError, match=r"not a RetinaFace.*takes.*gives.*registry.toml"):
-        wrapped(inputs, outputs)
+        wrapped(FakeSession(inputs, outputs))
 
 
 def test_outputs_are_told_apart_by_shape_whatever_their_order() -> None:
-    session = wrapped([IMAGE], [OUTPUTS[2], OUTPUTS[0], OUTPUTS[1]])
-    assert [chr(a[0]) for a in session.run(noise())] == ["l", "c", "m"]
+    session = wrapped(FakeSession([IMAGE], [OUTPUTS[2], OUTPUTS[0], OUTPUTS[1]]))
+    assert [chr(int(a[0])) for a in session.run(noise())] == ["l", "c", "m"]
 
 
 # What fails while running
@@ -152,44 +140,115 @@ def test_a_run_that_fails_is_one_clean_line_and_the_session_lives_on(batch, capf
     session.run(noise())
 
 
-class Broken(Exception):
-    """Stands for the classes that onnxruntime raises."""
+def failing(kind: str, error: Exception, **more) -> tuple[Session, FakeSession]:
+    def fails(batch) -> None:
+        raise error
+
+    inner = FakeSession(fails=fails)
+    return wrapped(inner, kind, **more), inner
 
 
-def failing(provider: str, text: str) -> Session:
-    def run(names, feed):
-        raise Broken(text)
-
-    inner = fake_session([IMAGE], OUTPUTS)
-    inner.run = run
-    return Session(inner, provider=provider, requested=provider, warning=None, errors=(Broken,))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "CUDA failure 700: an illegal memory access was encountered ; GPU=0",
-        "CUDA failure 719: unspecified launch failure",
-        "CUDNN failure 5000: CUDNN_STATUS_EXECUTION_FAILED ; GPU=0",
-        "CUBLAS failure 13: CUBLAS_STATUS_EXECUTION_FAILED",
-    ],
-)
-def test_a_gpu_that_is_lost_ends_the_program(text) -> None:
+@pytest.mark.parametrize("kind", ["cuda", "tensorrt"])
+def test_a_gpu_that_is_lost_ends_the_program(kind) -> None:
+    session, _ = failing(kind, STATE.Fail("CUDA failure 700: an illegal memory access ; GPU=0"))
     with pytest.raises(DeviceError, match="restart"):
-        failing("cuda", text).run(noise())
+        session.run(noise())
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "Failed to allocate memory for requested buffer of size 2147483648",
-        "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED",
-        "CUDA failure 2: out of memory",
-    ],
-)
-def test_a_gpu_that_is_full_fails_one_batch(text) -> None:
-    with pytest.raises(DetectionFailed, match="smaller batch"):
-        failing("cuda", text).run(noise())
+def test_a_gpu_that_is_full_fails_one_batch_and_lets_go_of_what_it_keeps() -> None:
+    inner = FakeSession()
+    session = wrapped(inner, "cuda")
+    session.warm_up(noise(1))
+
+    def full(batch) -> None:
+        raise STATE.RuntimeException("Failed to allocate memory for requested buffer of size 99")
+
+    inner.fails = full
+    with pytest.raises(OutOfMemory, match="smaller batch"):
+        session.run(noise(2))
+    assert not session._network.ready((1, 3, 64, 96))
+    inner.fails = lambda batch: None
+    session.run(noise(1))
+
+
+def test_a_provider_that_fails_in_mid_run_never_becomes_the_cpu(capfd) -> None:
+    """The real session: its own fallback would print, open itself on the CPU and go on."""
+    session = cpu()
+    inner = session._network._session
+    real, calls = inner._sess, []
+
+    class Failing:
+        def run(self, *arguments):
+            calls.append(arguments)
+            raise STATE.EPFail("CUDA execution provider failed")
+
+        def __getattr__(self, name):
+            return getattr(real, name)
+
+    inner._sess = failing_inside = Failing()
+    for _ in range(2):
+        with pytest.raises(DetectionFailed, match="provider failed"):
+            session.run(noise())
+    assert inner._sess is failing_inside
+    assert len(calls) == 2
+    assert capfd.readouterr() == ("", "")
+    inner._sess = real
+
+
+def test_a_run_that_never_ends_is_ended_counted_and_the_session_lives_on(capfd) -> None:
+    opened = open_cpu(onnxruntime, looping_model(), threads=1, spin=False)
+    session = Session(
+        opened, ort=onnxruntime, requested="cpu", watchdog=Watchdog(look_s=0.02), run_s=0.2
+    )
+    black = np.zeros((1, 3, 192, 320), np.float32)
+    session.warm_up(black)
+    assert session.hangs == 0
+    for hangs in (1, 2):
+        with pytest.raises(DetectionFailed, match=r"did not end within \d\.\d s and was stopped"):
+            session.run(black + 1)
+        assert session.hangs == hangs
+    session.run(black)
+    assert session.stuck_s() == 0
+    assert capfd.readouterr() == ("", "")
+
+
+class Limits(Watchdog):
+    """Keeps the limits it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: list[float] = []
+
+    def begin(self, options, limit_s):
+        self.given.append(limit_s)
+        return super().begin(options, limit_s)
+
+
+def test_a_run_may_take_five_seconds_or_twenty_times_the_warm_up() -> None:
+    limits = Limits()
+    inner = FakeSession()
+    session = wrapped(inner, watchdog=limits)
+    session.run(noise(1))
+    session.warm_up(noise(1))
+    session.run(noise(1))
+    assert limits.given == [60, 60, 60, 5]
+    inner.fails = lambda batch: time.sleep(0.3)
+    session.warm_up(noise(1))
+    session.run(noise(1))
+    session.run(noise(2))
+    assert 6 <= limits.given[-2] < 60
+    assert limits.given[-1] == pytest.approx(2 * limits.given[-2])
+    assert session.warmed[1, 3, 64, 96] >= 0.3
+
+
+@pytest.mark.parametrize(("kind", "first"), [("cuda", 60), ("tensorrt", 1800)])
+def test_on_a_gpu_the_first_run_of_each_shape_may_take_long(kind, first) -> None:
+    limits = Limits()
+    session = wrapped(FakeSession(), kind, watchdog=limits)
+    session.warm_up(noise(4))
+    session.run(noise(3))
+    session.run(noise(1))
+    assert limits.given == [first, first, 5, first]
 
 
 # Where it runs
@@ -197,14 +256,14 @@ def test_a_gpu_that_is_full_fails_one_batch(text) -> None:
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "CUDA", "", "cuda:-1", "cpu:0"])
 def test_unknown_devices_are_refused(device) -> None:
-    with pytest.raises(DeviceError, match="use auto, cpu, cuda or cuda:N"):
+    with pytest.raises(DeviceError, match="use auto, cpu, cuda, cuda:N"):
         open_session(model_bytes(), device=device, threads=1, spin=False)
 
 
 @pytest.mark.skipif(HAS_CUDA, reason="this onnxruntime has CUDA")
-@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
-def test_cuda_on_a_build_without_it_is_an_error_with_a_remedy(device, capfd) -> None:
-    with pytest.raises(DeviceError, match=r"without CUDA.*streamer\[gpu\]"):
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "tensorrt", "openvino"])
+def test_a_device_that_the_real_build_lacks_is_an_error_with_a_remedy(device, capfd) -> None:
+    with pytest.raises(DeviceError, match=r"built without.*pip install"):
         open_session(model_bytes(), device=device, threads=1, spin=False)
     assert capfd.readouterr() == ("", "")
 
@@ -221,63 +280,6 @@ def test_auto_on_a_build_without_cuda_warns_only_where_there_is_a_gpu(
     assert not gpu_there or "streamer[gpu]" in session.warning
 
 
-class FakeBuild(ModuleType):
-    """An onnxruntime with CUDA: ``lands_on`` is where nodes end up."""
-
-    def __init__(
-        self, *, cuda_loads: bool = True, cpu_nodes: tuple[str, ...] = (), error: str = ""
-    ) -> None:
-        super().__init__("onnxruntime")
-        real = onnxruntime
-        self.capi, self.GraphOptimizationLevel = real.capi, real.GraphOptimizationLevel
-        self.ExecutionMode, self.SessionOptions = real.ExecutionMode, real.SessionOptions
-        self.cuda_loads, self.cpu_nodes, self.error = cuda_loads, cpu_nodes, error
-        self.opened: list[dict[str, object]] = []
-        self.severities: list[int] = []
-        self.set_default_logger_severity = self.severities.append
-
-    def get_available_providers(self) -> list[str]:
-        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
-
-    def preload_dlls(self) -> None:
-        if not self.cuda_loads:
-            print("Failed to load libcublasLt.so.13: libcublasLt.so.13: cannot open")
-
-    def InferenceSession(self, model, options, *, providers, enable_fallback):  # noqa: N802
-        assert enable_fallback == 0
-        names = [p if isinstance(p, str) else p[0] for p in providers]
-        cuda = names == ["CUDAExecutionProvider"]
-        assert cuda or names == ["CPUExecutionProvider"]
-        try:
-            strict = options.get_session_config_entry("session.disable_cpu_ep_fallback") == "1"
-        except RuntimeError:
-            strict = False
-        self.opened.append({"cuda": cuda, "strict": strict, "providers": providers})
-        if cuda and self.error:
-            raise onnxruntime.capi.onnxruntime_pybind11_state.RuntimeException(self.error)
-        if cuda and strict and (not self.cuda_loads or self.cpu_nodes):
-            raise onnxruntime.capi.onnxruntime_pybind11_state.Fail(
-                "[ONNXRuntimeError] : 1 : FAIL : This session contains graph nodes that are "
-                "assigned to the default CPU EP, but fallback to CPU EP has been disabled."
-            )
-        works = cuda and self.cuda_loads
-        inner = fake_session([IMAGE], OUTPUTS)
-        inner.get_providers = lambda: [
-            "CUDAExecutionProvider" if works else "CPUExecutionProvider",
-            "CPUExecutionProvider",
-        ]
-        inner.get_provider_graph_assignment_info = lambda: [
-            part("CUDAExecutionProvider", "Conv", "Softmax"),
-            part("CPUExecutionProvider", *self.cpu_nodes),
-        ]
-        return inner
-
-
-def part(provider: str, *kinds: str) -> SimpleNamespace:
-    nodes = [SimpleNamespace(op_type=kind) for kind in kinds]
-    return SimpleNamespace(ep_name=provider, get_nodes=lambda: nodes)
-
-
 @pytest.fixture
 def build(monkeypatch):
     def install(**settings) -> FakeBuild:
@@ -288,69 +290,59 @@ def build(monkeypatch):
     return install
 
 
-@pytest.mark.parametrize("device", ["cuda", "cuda:2", "auto"])
-def test_cuda_that_works_is_used_strictly(build, device) -> None:
+@pytest.mark.parametrize("device", ["cuda", "cuda:2", "tensorrt", "auto"])
+def test_a_gpu_that_works_is_used_and_runs_batches_of_a_few_sizes(build, device) -> None:
     fake = build()
     session = open_session(b"model", device=device, threads=4, spin=True)
-    assert (session.provider, session.requested, session.warning) == ("cuda", device, None)
-    [only] = fake.opened
-    assert only["strict"]
-    assert only["providers"][0][1]["device_id"] == ("2" if device == "cuda:2" else "0")
-    assert fake.severities == [3, 4, 3]  # silent for the attempt, then its errors are heard
+    provider = "cuda" if device == "auto" else device.partition(":")[0]
+    assert (session.provider, session.requested, session.warning) == (provider, device, None)
+    assert [session.batch_size(n) for n in (1, 3, 9)] == [1, 4, 16]
+    assert sum(session.nodes.values()) == 2
+    assert fake.preloaded == 1
 
 
-def test_a_gpu_that_does_not_exist_is_an_error_at_once(build) -> None:
-    fake = build(
-        error="[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : CUDA failure 101: invalid\ndevice"
-    )
-    with pytest.raises(
-        DeviceError, match=r"device 7 cannot be used \(CUDA failure 101: invalid dev"
-    ):
-        open_session(b"model", device="cuda:7", threads=1, spin=False)
-    assert len(fake.opened) == 1
-    assert fake.severities[-1] == 3
+MISSING_CUDNN = STATE.NotImplemented("cuDNN is not available: Conv is not implemented")
 
 
-def test_sizes_computed_on_the_cpu_do_not_refuse_a_gpu_that_does_the_work(build) -> None:
-    fake = build(cpu_nodes=("Shape", "Gather", "Concat", "Unsqueeze"))
-    assert open_session(b"model", device="cuda", threads=1, spin=False).provider == "cuda"
-    assert [o["strict"] for o in fake.opened] == [True, False]
-
-
-def test_a_convolution_on_the_cpu_does(build) -> None:
-    build(cpu_nodes=("Shape", "Conv", "Resize"))
-    with pytest.raises(DeviceError, match="Conv, Resize"):
+def test_a_gpu_that_opens_and_cannot_run_is_not_there(build) -> None:
+    build(first_run=MISSING_CUDNN)
+    with pytest.raises(DeviceError, match=r"GPU 0 cannot be used.*or set the device to cpu"):
         open_session(b"model", device="cuda", threads=1, spin=False)
 
 
-def test_cuda_that_does_not_load_says_what_is_missing_and_nothing_else(build, capfd) -> None:
-    build(cuda_loads=False)
-    with pytest.raises(DeviceError, match=r"libcublasLt.so.13 is missing.*nvidia-smi"):
-        open_session(b"model", device="cuda", threads=1, spin=False)
-    assert capfd.readouterr() == ("", "")
-
-
-def test_auto_then_runs_on_the_cpu_and_warns(build) -> None:
-    fake = build(cuda_loads=False)
+@pytest.mark.parametrize("settings", [{"loads": False}, {"first_run": MISSING_CUDNN}])
+def test_auto_then_runs_on_the_cpu_and_warns(build, settings) -> None:
+    fake = build(**settings)
     session = open_session(b"model", device="auto", threads=1, spin=False)
     assert (session.provider, session.requested) == ("cpu", "auto")
-    assert "running on the CPU" in session.warning
-    assert "libcublasLt.so.13" in session.warning
-    assert not fake.opened[-1]["cuda"]
+    assert "running on the CPU, because CUDA on GPU 0 cannot be used" in session.warning
+    assert not fake.opened[-1].gpu
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not HAS_CUDA, reason="needs onnxruntime-gpu")
-def test_the_real_gpu_build_uses_its_gpu_or_says_why_not(capfd) -> None:
-    session = open_session(model_bytes(), device="auto", threads=1, spin=False)
-    if session.provider == "cuda":
-        assert session.warning is None
-        session.run(noise())
-    else:
-        assert "CUDA did not load" in session.warning
-        with pytest.raises(DeviceError, match="CUDA did not load"):
-            open_session(model_bytes(), device="cuda", threads=1, spin=False)
-    assert capfd.readouterr() == ("", "")
+def test_sessions_are_opened_one_at_a_time(build) -> None:
+    fake = build()
+    usual, inside, most = fake.preload_dlls, [0], [0]
+
+    def preload() -> None:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        time.sleep(0.02)
+        usual()
+        inside[0] -= 1
+
+    fake.preload_dlls = preload
+    threads = [
+        threading.Thread(
+            target=open_session, args=(b"model",),
+            kwargs={"device": "cuda", "threads": 1, "spin": False},
+        )
+        for _ in range(4)
+    ]  # fmt: skip
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (fake.preloaded, most[0]) == (4, 1)
 
 
 # Without onnxruntime
