@@ -14,6 +14,7 @@ PACKAGE = TESTS.parent / "streamer"
 NAMES = frozenset(path.stem if path.suffix == ".py" else path.name for path in PACKAGE.iterdir())
 
 UNMIRRORED = {
+    "inference/network.py": "test_quicken.py rewrites real and made-up graphs with it",
     "protocols.py": "only shapes; mypy checks who has them",
     "__init__.py": "the public names: tests/test_exports.py",
     "capture/av_picture.py": "test_pyav.py looks at the pictures of real sources",

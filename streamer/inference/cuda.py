@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -155,6 +155,9 @@ class BoundNetwork:
     def ready(self, shape: tuple[int, ...]) -> bool:
         """Whether a batch of this shape ran before, so that the next run is quick."""
         return self._padded(shape) in self._bindings
+
+    def prepare(self, batch: Floats, new_options: Callable[[], Any]) -> None:
+        """Nothing beyond the first runs, which bind and record."""
 
     def _padded(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (self.batch_size(shape[0]), *shape[1:])

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, Protocol
@@ -18,6 +20,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from streamer.errors import DetectionFailed, DeviceError, MissingDependency, ModelError, OutOfMemory
+from streamer.inference.cpu import PlainNetwork, QuickNetwork
 from streamer.inference.cuda import BoundNetwork, GpuOptions, batch_sizes
 from streamer.inference.failures import (
     error_classes,
@@ -26,6 +29,7 @@ from streamer.inference.failures import (
     one_line,
     shape_of,
 )
+from streamer.inference.graph import Ports
 from streamer.inference.ladder import MemoryCounts
 from streamer.inference.providers import (
     Device,
@@ -36,6 +40,7 @@ from streamer.inference.providers import (
     parse_device,
     sorrow,
 )
+from streamer.inference.quicken import quicken
 from streamer.inference.watchdog import Watchdog, Watched
 from streamer.types import Floats
 
@@ -52,6 +57,10 @@ FIRST_RUN_S: Final = 60.0
 FIRST_TENSORRT_RUN_S: Final = 1800.0
 """TensorRT builds its engine in the first run: minutes, on small devices many."""
 
+LARGEST_REWRITTEN: Final = 20_000_000
+"""Bytes of the largest model that is rewritten for a CPU: others are slow in any case, and what
+rewriting does to their memory was not measured."""
+
 _OPENING = threading.Lock()
 """Sessions are opened one at a time: two at once on one GPU have crashed."""
 
@@ -65,37 +74,14 @@ class Network(Protocol):
     def ready(self, shape: tuple[int, ...]) -> bool:
         """Whether the next run of this shape is as quick as any."""
 
+    def prepare(self, batch: Floats, new_options: Callable[[], Any]) -> None:
+        """Do what makes later runs of this shape quick; ``new_options`` makes ``RunOptions``."""
+
     def run(self, batch: Floats, options: Any) -> list[Floats]:
         """The outputs; ``options`` are fresh ``RunOptions``."""
 
     def free(self) -> None:
         """Give back memory that is kept to be quick."""
-
-
-class PlainNetwork:
-    """An onnxruntime session that is run with arrays, by any number of threads at once."""
-
-    def __init__(self, session: Any, image: str, outputs: list[str]) -> None:
-        """``image`` and ``outputs`` are the names of its input and outputs."""
-        self._session = session
-        self._image = image
-        self._outputs = outputs
-
-    def batch_size(self, pictures: int) -> int:
-        """As many as there are."""
-        return pictures
-
-    def ready(self, shape: tuple[int, ...]) -> bool:  # noqa: ARG002 - every shape is alike
-        """Always."""
-        return True
-
-    def run(self, batch: Floats, options: Any) -> list[Floats]:
-        """The outputs, as new arrays. Raises what onnxruntime raises."""
-        found: list[Floats] = self._session.run(self._outputs, {self._image: batch}, options)
-        return found
-
-    def free(self) -> None:
-        """Nothing is kept."""
 
 
 class Session:
@@ -120,8 +106,12 @@ class Session:
         number: int = 0,
         watchdog: Watchdog | None = None,
         run_s: float = RUN_S,
+        rewrite: Callable[[Ports, int, int, int], PlainNetwork | None] | None = None,
     ) -> None:
-        """Take an onnxruntime session. Raises :class:`ModelError` unless it is a RetinaFace."""
+        """Take an onnxruntime session; see :class:`QuickNetwork` for ``rewrite``.
+
+        Raises :class:`ModelError` unless it is a RetinaFace.
+        """
         self.provider: str = opened.kind
         self.requested = requested
         self.warning = warning
@@ -135,8 +125,11 @@ class Session:
         self._run_s = run_s
         self._first_s = FIRST_TENSORRT_RUN_S if opened.kind == "tensorrt" else FIRST_RUN_S
         self._pace: float | None = None  # seconds a run may take for each number of its batch
-        image, outputs = _signature(opened.session)
+        ports = _signature(opened.session)
+        image, outputs = ports.image, list(ports[1:])
         self._network: Network = PlainNetwork(opened.session, image, outputs)
+        if rewrite is not None:
+            self._network = QuickNetwork(opened.session, image, outputs, partial(rewrite, ports))
         if opened.kind in ("cuda", "tensorrt"):
             gpu = gpu or GpuOptions()
             self._network = BoundNetwork(
@@ -180,6 +173,12 @@ class Session:
         The first run of a shape takes memory and chooses algorithms. Returns and raises what
         :meth:`run` does.
         """
+        try:
+            self._network.prepare(batch, self._new_options)
+        except self._errors as error:
+            raise DetectionFailed(
+                f"onnxruntime could not run the model ({one_line(error)}); try another model"
+            ) from None
         self.run(batch)
         began = time.perf_counter()
         outputs = self.run(batch)
@@ -256,7 +255,18 @@ def open_session(
                 "'streamer[gpu]'"
             )
         opened = open_cpu(ort, model, threads=threads, spin=spin)
-        return Session(opened, ort=ort, requested=device, warning=warning)
+
+        def rewrite(ports: Ports, height: int, width: int, block: int) -> PlainNetwork | None:
+            if len(model) > LARGEST_REWRITTEN:
+                return None
+            try:
+                quick = quicken(model, ports, height=height, width=width, block=block)
+            except ModelError:
+                return None  # it is none of the networks that we know
+            session = open_cpu(ort, quick, threads=threads, spin=spin).session
+            return PlainNetwork(session, ports.image, list(ports[1:]))
+
+        return Session(opened, ort=ort, requested=device, warning=warning, rewrite=rewrite)
 
 
 def _open_proved(
@@ -291,8 +301,8 @@ def _onnxruntime() -> ModuleType:
     return module
 
 
-def _signature(session: Any) -> tuple[str, list[str]]:
-    """Names of the input and of the outputs in the order loc, conf, landmarks."""
+def _signature(session: Any) -> Ports:
+    """Names of the input and of the outputs."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
     by_width = {o.shape[2]: o.name for o in outputs if len(o.shape) == 3}
     if not (
@@ -311,4 +321,4 @@ def _signature(session: Any) -> tuple[str, list[str]]:
             f" (N, P, 2) and (N, P, 10), but takes {takes} and gives {gives}; "
             "use a model of models/registry.toml"
         )
-    return inputs[0].name, [by_width[4], by_width[2], by_width[10]]
+    return Ports(inputs[0].name, by_width[4], by_width[2], by_width[10])
