@@ -35,7 +35,7 @@ from rich.table import Table
 
 from streamer.app import App
 from streamer.config import parse_config
-from streamer.engine import cores
+from streamer.cores import usable_cores as cores
 from streamer.inference.registry import load_model
 from streamer.inference.session import Session, open_session
 from streamer.log import configure

@@ -213,11 +213,13 @@ class App:
         """Begin to watch a camera. Raises ConfigError when the name is taken."""
         self._cameras.add(name, camera)
         self._show()
+        self._cameras.retune()
 
     def remove_camera(self, name: str) -> None:
         """Stop watching a camera and forget it. Raises ConfigError when there is none."""
         self._cameras.remove(name)
         self._show()
+        self._cameras.retune()
 
     def replace_camera(self, name: str, camera: Camera) -> None:
         """Watch ``camera`` under a name in use; its frame numbers go on, its epoch grows.
@@ -264,6 +266,7 @@ class App:
                 done["replaced"].append(name)
         self._config = config
         self._show()
+        self._cameras.retune()
         return done
 
     def status(self) -> Status:

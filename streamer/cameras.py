@@ -175,6 +175,7 @@ class Cameras:
         self._lines: dict[str, CameraLine] = {}
         self._generations: dict[str, int] = {}
         self._lock = threading.Lock()
+        self._retuning = threading.Lock()
         self.over = threading.Event()
 
     def begin(self, start: Callable[[Stage], None]) -> None:
@@ -243,6 +244,14 @@ class Cameras:
             line = self._line(name)
         if line.stop.is_set():
             self.replace(name, line.camera)
+
+    def retune(self) -> None:
+        """Fit the engine to the number of cameras, after some came or went.
+
+        It may take seconds, in which everything else goes on.
+        """
+        with self._retuning:
+            self._engine.retune(len(self.lines()))
 
     def close(self) -> None:
         """End all cameras: what waits is still looked at, and nothing more is taken."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from streamer.config import Config, Model
+from streamer.cores import usable_cores
+from streamer.errors import StreamerError
 from streamer.inference.cuda import MAX_BATCH, GpuOptions
 from streamer.inference.detector import RetinaFace
 from streamer.inference.registry import load_model
@@ -26,19 +27,54 @@ SLOW_GPU_S: Final = 0.1
 
 _PIXELS: Final = 640 * 384
 
+WARM_UP: Final = (1280, 720)
+"""Width and height of the pictures for which detectors are warmed up: most cameras are 16:9."""
 
-def cores() -> int:
-    """How many processor cores this process may use."""
-    return len(os.sched_getaffinity(0))
+MOST_WORKERS: Final = 32
+"""Threads that run the network on a CPU, however many cores there are."""
 
 
-class Engine(NamedTuple):
-    """An open session, the model it runs, and how to run it."""
+class Engine:
+    """An open session for all cameras, the model it runs, and how it is run.
 
-    session: Session
-    model: str
-    workers: int
-    max_batch: int
+    On a CPU one camera gets all cores for each picture (least latency), several get a worker for
+    each core on one shared session (most pictures a second: measured 65 to 70 against 47 on two
+    cores), and :meth:`retune` changes between the two when cameras come and go. A GPU gets one
+    worker with batches, since threads only take turns on it.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        open_on: Callable[[int, bool], Session],
+        *,
+        cores: int,
+        cameras: int,
+        workers: int | None,
+        max_batch: int | None,
+    ) -> None:
+        """``open_on`` opens a session for so many threads that spin or not.
+
+        ``workers`` and ``max_batch`` are what the configuration says, None where it leaves it.
+        """
+        self.model = model
+        self._open_on = open_on
+        self._cores = cores
+        self._fixed = workers is not None
+        threads = max(1, cores // workers) if workers else self._threads_for(cameras)
+        self._threads = threads
+        self.session = open_on(threads, threads > 1 and workers in (None, 1))
+        if self.session.provider in ("cuda", "tensorrt"):
+            self._fixed = True
+            self.workers, self.max_batch = 1, max_batch or MAX_BATCH
+        else:
+            # All workers are there from the start: one that has nothing to do costs nothing.
+            self.workers, self.max_batch = workers or min(cores, MOST_WORKERS), max_batch or 1
+        self._detectors: list[RetinaFace] = []
+
+    def _threads_for(self, cameras: int) -> int:
+        """Threads that share one run, when so many cameras are looked at."""
+        return max(1, self._cores // max(1, min(self._cores, cameras)))
 
     def detector(self, config: Model, input_size: int) -> Detector:
         """A detector on this session, warmed up for 16:9 pictures and every size of batch.
@@ -55,9 +91,31 @@ class Engine(NamedTuple):
         known = set(self.session.warmed)
         sizes = {self.session.batch_size(count) for count in range(1, self.max_batch + 1)}
         for batch in sorted(size for size in sizes if size <= self.max_batch):
-            detector.warm_up(1280, 720, batch)
+            detector.warm_up(*WARM_UP, batch)
         say_warm_up(self.session, known)
+        self._detectors.append(detector)
         return detector
+
+    def retune(self, cameras: int) -> None:
+        """Choose anew how many threads share a run, now that there are so many ``cameras``.
+
+        Takes a second where that changes; meanwhile all detectors go on as before. One call at a
+        time. A session that cannot be opened now is a warning, and the old one stays.
+        """
+        threads = self._threads_for(cameras)
+        if self._fixed or threads == self._threads:
+            return
+        log = get_logger("infer")
+        try:
+            session = self._open_on(threads, threads > 1)
+            session.memory, session.hangs = self.session.memory, self.session.hangs
+            for detector in self._detectors:
+                detector.use(session, *WARM_UP)
+        except StreamerError as error:
+            log.warning("retune_failed", cameras=cameras, detail=str(error))
+            return
+        self._threads, self.session = threads, session
+        log.info("retuned", cameras=cameras, threads=threads)
 
 
 def say_warm_up(session: Session, known: set[tuple[int, ...]]) -> None:
@@ -88,9 +146,7 @@ def open_engine(
 ) -> Engine:
     """Load the model and open one session for all cameras.
 
-    On a CPU one camera gets all cores for each picture (least latency), several get a worker for
-    each core on one shared session (most pictures a second: measured 65 to 70 against 47 on two
-    cores); a GPU gets one worker with batches, since threads only take turns on it.
+    Raises what :func:`load_model` and :func:`open_session` raise.
     """
     model = load_model(
         config.model.name,
@@ -98,34 +154,36 @@ def open_engine(
         sha256=config.model.sha256,
         environ=environ,
     )
-    workers = config.inference.workers or (1 if cameras == 1 else min(cores(), cameras))
-    threads = max(1, cores() // workers)
-    max_batch = config.inference.max_batch or MAX_BATCH
     sizes = [config.model.input_size, *(c.input_size or 0 for c in config.cameras.values())]
-    session = open_session(
-        model.content,
-        device=config.device,
-        threads=threads,
-        spin=threads > 1 and workers == 1,
-        gpu=GpuOptions(
-            engines=cache_folder() / "engines",
-            largest_input=max(sizes),
-            max_batch=max_batch,
-            memory_limit=None
-            if config.inference.gpu_memory_mb is None
-            else config.inference.gpu_memory_mb << 20,
-            cuda_graphs=config.inference.cuda_graphs,
-        ),
+    options = config.inference
+    gpu = GpuOptions(
+        engines=cache_folder() / "engines",
+        largest_input=max(sizes),
+        max_batch=options.max_batch or MAX_BATCH,
+        memory_limit=None if options.gpu_memory_mb is None else options.gpu_memory_mb << 20,
+        cuda_graphs=options.cuda_graphs,
+    )
+
+    def open_on(threads: int, spin: bool) -> Session:
+        return open_session(
+            model.content, device=config.device, threads=threads, spin=spin, gpu=gpu
+        )
+
+    engine = Engine(
+        model.name,
+        open_on,
+        cores=usable_cores(),
+        cameras=cameras,
+        workers=options.workers,
+        max_batch=options.max_batch,
     )
     log = get_logger("infer")
-    if session.warning is not None:
-        log.warning("device_fallback", detail=session.warning)
+    if engine.session.warning is not None:
+        log.warning("device_fallback", detail=engine.session.warning)
     use_one_thread()
-    if session.provider in ("cuda", "tensorrt"):
-        if workers > 1 and config.inference.workers:
-            log.warning(
-                "workers_ignored",
-                detail="a GPU is used by one worker; inference.workers is for the CPU, remove it",
-            )
-        return Engine(session, model.name, 1, max_batch)
-    return Engine(session, model.name, workers, config.inference.max_batch or 1)
+    if engine.workers < (options.workers or 1):
+        log.warning(
+            "workers_ignored",
+            detail="a GPU is used by one worker; inference.workers is for the CPU, remove it",
+        )
+    return engine

@@ -5,14 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime
 import pytest
 
 from streamer import engine as module
 from streamer.config import Config, Model, parse_config
-from streamer.engine import cores, open_engine
+from streamer.cores import usable_cores
+from streamer.engine import Engine, open_engine
+from streamer.errors import DeviceError
 from streamer.inference.cuda import BoundNetwork, GpuOptions, batch_sizes
 from streamer.inference.session import Session, open_session
+from streamer.vision.picture import ArrayPicture
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -29,8 +33,8 @@ def the_model(model_path: Path) -> None:
 def test_workers_follow_cores_and_cameras() -> None:
     one = config({"a": {"source": "synthetic:"}})
     alone = open_engine(one, base_folder=ROOT, environ={}, cameras=1)
-    assert (alone.workers, alone.max_batch, alone.model) == (1, 1, "retinaface_mnet025")
-    assert open_engine(one, base_folder=ROOT, environ={}, cameras=50).workers == cores()
+    assert (alone.max_batch, alone.model) == (1, "retinaface_mnet025")
+    assert open_engine(one, base_folder=ROOT, environ={}, cameras=50).workers == usable_cores()
     asked = config({"a": {"source": "synthetic:"}}, inference={"workers": 3, "max_batch": 2})
     engine = open_engine(asked, base_folder=ROOT, environ={}, cameras=50)
     assert (engine.workers, engine.max_batch) == (3, 2)
@@ -99,3 +103,61 @@ def test_on_a_cpu_one_picture_at_a_time_is_warm() -> None:
     engine = open_engine(settings, base_folder=ROOT, environ={}, cameras=1)
     engine.detector(Model(), 256)
     assert list(engine.session.warmed) == [(1, 3, 160, 256)]
+
+
+class Opened:
+    """Opens real sessions and remembers what was asked."""
+
+    def __init__(self, model_bytes: bytes) -> None:
+        self.model_bytes = model_bytes
+        self.asked: list[tuple[int, bool]] = []
+        self.broken = False
+
+    def __call__(self, threads: int, spin: bool) -> Session:
+        if self.broken:
+            raise DeviceError("no; try later")
+        self.asked.append((threads, spin))
+        return open_session(self.model_bytes, device="cpu", threads=1, spin=False)
+
+    def engine(self, cores: int, cameras: int, workers: int | None = None) -> Engine:
+        return Engine("m", self, cores=cores, cameras=cameras, workers=workers, max_batch=None)
+
+
+def test_threads_of_a_run_follow_the_cameras_as_they_come_and_go(model_bytes: bytes) -> None:
+    opened = Opened(model_bytes)
+    engine = opened.engine(cores=8, cameras=1)
+    detector = engine.detector(Model(), 128)
+    first = engine.session
+    first.memory.splits, first.hangs = 3, 1
+    for cameras in (1, 2, 3, 8, 100, 1):
+        engine.retune(cameras)
+    assert opened.asked == [(8, True), (4, True), (2, True), (1, False), (8, True)]
+    assert engine.session is not first
+    assert (engine.session.memory.splits, engine.session.hangs) == (3, 1)
+    assert engine.session.warmed  # before it was used
+    assert engine.workers == 8
+    picture = ArrayPicture(np.zeros((72, 128, 3), np.uint8))
+    assert len(detector.detect([picture])[0]) == 0
+
+
+def test_threads_that_were_chosen_by_hand_stay(model_bytes: bytes) -> None:
+    opened = Opened(model_bytes)
+    engine = opened.engine(cores=8, cameras=1, workers=2)
+    engine.retune(20)
+    assert opened.asked == [(4, False)]
+    assert engine.workers == 2
+
+
+def test_a_session_that_cannot_be_opened_now_leaves_the_old_one(
+    model_bytes: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    opened = Opened(model_bytes)
+    engine = opened.engine(cores=4, cameras=1)
+    session = engine.session
+    opened.broken = True
+    engine.retune(4)
+    assert engine.session is session
+    assert "retune_failed" in "".join(capfd.readouterr())
+    opened.broken = False
+    engine.retune(4)
+    assert engine.session is not session

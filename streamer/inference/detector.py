@@ -79,12 +79,17 @@ class RetinaFace:
         network could not be run or gave nonsense, for all the pictures together, and
         :class:`streamer.errors.DeviceError` when the GPU is lost.
         """
-        return self._ladder.run(pictures, self._look)
+        return self._ladder.run(pictures, partial(self._look, self._session))
 
     def _look(
-        self, pictures: Sequence[Picture], input_size: int, *, warming: bool = False
+        self,
+        session: Session,
+        pictures: Sequence[Picture],
+        input_size: int,
+        *,
+        warming: bool = False,
     ) -> list[Faces]:
-        run = self._session.warm_up if warming else self._session.run
+        run = session.warm_up if warming else session.run
         boxes = [Letterbox.fit(p.width, p.height, input_size) for p in pictures]
         groups: dict[tuple[int, int], list[int]] = {}
         for position, box in enumerate(boxes):
@@ -94,7 +99,7 @@ class RetinaFace:
             letterboxes = [boxes[p] for p in positions]
             count = len(positions)
             # A GPU runs batches of a few sizes; in the rest of the buffer may be whatever is.
-            batch = self._buffers.get(self._session.batch_size(count), height, width)
+            batch = self._buffers.get(session.batch_size(count), height, width)
             to_input([pictures[p] for p in positions], letterboxes, out=batch[:count])
             loc, conf, landmarks = run(batch)
             faces = from_output(
@@ -123,4 +128,14 @@ class RetinaFace:
         that the model works on this device.
         """
         black = ArrayPicture(np.zeros((height, width, 3), np.uint8))
-        self._ladder.run([black] * batch, partial(self._look, warming=True))
+        self._ladder.run([black] * batch, partial(self._look, self._session, warming=True))
+
+    def use(self, session: Session, width: int, height: int) -> None:
+        """Go over to another session of the same model, once it is warm for pictures of this size.
+
+        Any thread may call it while others detect; those that have begun end on the old one.
+        Raises what :meth:`detect` raises, and then stays where it was.
+        """
+        black = ArrayPicture(np.zeros((height, width, 3), np.uint8))
+        self._ladder.run([black], partial(self._look, session, warming=True))
+        self._session = session
