@@ -272,12 +272,13 @@ class App:
     def status(self) -> Status:
         """Everything now. Each camera's ledger is one exact reading."""
         now = self._clock()
+        session = self._engine.session
         channels = {stats.name: stats for stats in self._outlet.stats()}
         return Status(
             version=__version__,
             boot_id=self.boot_id,
             model=self._engine.model,
-            provider=self._engine.session.provider,
+            provider=session.provider,
             requested_device=self._config.device,
             uptime_s=now - self._started_at,
             cameras=self._cameras.status(now),
@@ -285,6 +286,14 @@ class App:
                 SinkStatus(name, channels[name], channels[name].delivered, name in self._running)
                 for name, _, _, _ in self._sinks
             ],
+            device_warning=session.warning or "",
+            inference_faults={
+                "hang": session.hangs,
+                "batch_split": session.memory.splits,
+                "input_shrunk": session.memory.shrinks,
+                "out_of_memory": session.memory.given_up,
+            },
+            inference_stuck_s=session.stuck_s(),
             stages={
                 "wait": self._times.wait.stats(),
                 "infer": self._times.infer.stats(),

@@ -111,8 +111,8 @@ class Camera(_Section):
 
 def _known_model(name: str) -> str:
     known = load_registry()
-    if name not in known:
-        raise ValueError(f"there is no model {name!r}; use one of {', '.join(known)}")
+    if name != "auto" and name not in known:
+        raise ValueError(f"there is no model {name!r}; use auto or one of {', '.join(known)}")
     return name
 
 
@@ -120,7 +120,8 @@ class Model(_Section):
     """Which network, and what counts as a face."""
 
     name: Annotated[str, AfterValidator(_known_model)] = Field(
-        "retinaface_mnet025", description="a name of `streamer models list`"
+        "retinaface_mnet025",
+        description="a name of `streamer models list`, or auto: by memory and what was measured",
     )
     path: Path | None = Field(None, description="a model file of your own, instead of the cache's")
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = Field(

@@ -9,10 +9,13 @@ from typing import Final
 from streamer.config import Config, Model
 from streamer.cores import usable_cores
 from streamer.errors import StreamerError
+from streamer.inference.choose import auto_model
 from streamer.inference.cuda import MAX_BATCH, GpuOptions
 from streamer.inference.detector import RetinaFace
+from streamer.inference.gpu_memory import gpu_memory
+from streamer.inference.providers import parse_device
 from streamer.inference.registry import load_model
-from streamer.inference.session import Session, open_session
+from streamer.inference.session import Session, gpu_build, open_session
 from streamer.log import get_logger
 from streamer.protocols import Detector
 from streamer.resources import cache_folder
@@ -146,15 +149,52 @@ def open_engine(
 ) -> Engine:
     """Load the model and open one session for all cameras.
 
-    Raises what :func:`load_model` and :func:`open_session` raise.
+    A model named "auto" is chosen by the memory that is free and by what was measured here, and
+    the log says which and why. Raises what :func:`load_model` and :func:`open_session` raise.
     """
-    model = load_model(
-        config.model.name,
-        path=None if config.model.path is None else base_folder.absolute() / config.model.path,
-        sha256=config.model.sha256,
-        environ=environ,
-    )
+    log = get_logger("infer")
+    path = None if config.model.path is None else base_folder.absolute() / config.model.path
+    free = None
+    if config.model.name == "auto" and path is None and config.device not in ("cpu", "openvino"):
+        memory = gpu_memory(parse_device(config.device).number) if gpu_build() else None
+        free = memory and memory.free
+    engine = _open(config, path, environ, cameras, free)
+    if free is not None and engine.session.provider == "cpu":  # it was there, but cannot be used
+        engine = _open(config, path, environ, cameras, None)
+    if engine.session.warning is not None:
+        log.warning("device_fallback", detail=engine.session.warning)
+    use_one_thread()
+    if engine.workers < (config.inference.workers or 1):
+        log.warning(
+            "workers_ignored",
+            detail="a GPU is used by one worker; inference.workers is for the CPU, remove it",
+        )
+    return engine
+
+
+def _open(
+    config: Config,
+    path: Path | None,
+    environ: Mapping[str, str],
+    cameras: int,
+    gpu_free: int | None,
+) -> Engine:
+    """An engine for the model of ``path`` or of the configuration.
+
+    ``gpu_free``: bytes free on the GPU that will be used, None on a CPU; only "auto" asks.
+    """
     sizes = [config.model.input_size, *(c.input_size or 0 for c in config.cameras.values())]
+    name = config.model.name
+    if name == "auto":
+        choice = auto_model(
+            gpu_free=gpu_free,
+            input_size=max(sizes),
+            cameras=[(c.every, c.max_fps) for c in config.cameras.values()],
+        )
+        name = choice.model
+        if path is None:
+            get_logger("infer").info("model_chosen", model=name, reason=choice.reason)
+    model = load_model(name, path=path, sha256=config.model.sha256, environ=environ)
     options = config.inference
     gpu = GpuOptions(
         engines=cache_folder() / "engines",
@@ -169,7 +209,7 @@ def open_engine(
             model.content, device=config.device, threads=threads, spin=spin, gpu=gpu
         )
 
-    engine = Engine(
+    return Engine(
         model.name,
         open_on,
         cores=usable_cores(),
@@ -177,13 +217,3 @@ def open_engine(
         workers=options.workers,
         max_batch=options.max_batch,
     )
-    log = get_logger("infer")
-    if engine.session.warning is not None:
-        log.warning("device_fallback", detail=engine.session.warning)
-    use_one_thread()
-    if engine.workers < (options.workers or 1):
-        log.warning(
-            "workers_ignored",
-            detail="a GPU is used by one worker; inference.workers is for the CPU, remove it",
-        )
-    return engine

@@ -6,7 +6,7 @@ Nothing here is pushed: ``app`` reads channels, lanes and meters when somebody a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from streamer.errors import LossReason
@@ -74,7 +74,14 @@ class SinkStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The whole program now. ``stages`` holds time spent by station: wait, infer, publish."""
+    """The whole program now. ``stages`` holds time spent by station: wait, infer, publish.
+
+    ``device_warning`` is one sentence where the device is not the one that seems to be meant, else
+    empty. ``inference_faults`` counts by kind what went wrong in runs of the model and was borne:
+    ``hang`` (ended after too long), ``batch_split``, ``input_shrunk`` and ``out_of_memory``
+    (pictures given up). ``inference_stuck_s``: seconds that a run goes on although it was told to
+    end, else 0.
+    """
 
     version: str
     boot_id: str
@@ -85,3 +92,6 @@ class Status:
     cameras: Sequence[CameraStatus]
     sinks: Sequence[SinkStatus]
     stages: Mapping[str, DurationStats]
+    device_warning: str = ""
+    inference_faults: Mapping[str, int] = field(default_factory=dict)
+    inference_stuck_s: float = 0.0

@@ -130,7 +130,9 @@ def test_a_variable_that_cannot_be_read_is_named() -> None:
 
 def test_a_model_nobody_knows_is_a_fault_of_the_configuration() -> None:
     found = problems_of({"cameras": {"door": DOOR}, "model": {"name": "nope"}})
-    assert found[0].startswith("model.name: there is no model 'nope'; use one of retinaface_mnet")
+    assert found[0].startswith(
+        "model.name: there is no model 'nope'; use auto or one of retinaface_mnet"
+    )
 
 
 def test_variables_inside_values() -> None:

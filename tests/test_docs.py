@@ -44,7 +44,7 @@ def test_every_command_of_the_readme_exists() -> None:
     verbs = set(re.findall(r"streamer ((?:models |config )?[a-z]+)\b", " ".join(
         re.findall(r"`[^`]+`|```sh\n.*?```", text, re.DOTALL)
     )))  # fmt: skip
-    known = {"run", "demo", "check", "watch", "detect", "models list", "models pull",
+    known = {"run", "demo", "check", "watch", "detect", "doctor", "models list", "models pull",
              "config schema", "version"}  # fmt: skip
     assert verbs
     assert verbs <= known, verbs - known

@@ -14,7 +14,9 @@ from streamer.config import Config, Model, parse_config
 from streamer.cores import usable_cores
 from streamer.engine import Engine, open_engine
 from streamer.errors import DeviceError
+from streamer.inference.choose import Choice
 from streamer.inference.cuda import BoundNetwork, GpuOptions, batch_sizes
+from streamer.inference.gpu_memory import GpuMemory
 from streamer.inference.session import Session, open_session
 from streamer.vision.picture import ArrayPicture
 
@@ -161,3 +163,29 @@ def test_a_session_that_cannot_be_opened_now_leaves_the_old_one(
     opened.broken = False
     engine.retune(4)
     assert engine.session is not session
+
+
+def test_a_model_named_auto_is_chosen_and_told(capfd: pytest.CaptureFixture[str]) -> None:
+    settings = config({"a": {"source": "synthetic:"}}, model={"name": "auto"})
+    engine = open_engine(settings, base_folder=ROOT, environ={}, cameras=1)
+    assert engine.model == "retinaface_mnet025"  # a CPU, and nothing larger was measured here
+    said = "".join(capfd.readouterr())
+    assert "model_chosen" in said
+    assert "CPU" in said
+
+
+def test_auto_goes_by_the_gpu_only_where_it_is_really_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int | None] = []
+
+    def choose(*, gpu_free: int | None, **_: Any) -> Choice:
+        asked.append(gpu_free)
+        return Choice("retinaface_mnet025", "so it is")
+
+    monkeypatch.setattr(module, "auto_model", choose)
+    monkeypatch.setattr(module, "gpu_build", lambda: True)
+    monkeypatch.setattr(module, "gpu_memory", lambda number: GpuMemory(3 << 30, 8 << 30))
+    settings = config({"a": {"source": "synthetic:"}}, model={"name": "auto"}, device="auto")
+    assert open_engine(settings, base_folder=ROOT, environ={}, cameras=1).session.provider == "cpu"
+    assert asked == [3 << 30, None]

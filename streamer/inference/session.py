@@ -269,6 +269,14 @@ def open_session(
         return Session(opened, ort=ort, requested=device, warning=warning, rewrite=rewrite)
 
 
+def gpu_build() -> bool:
+    """Whether the onnxruntime that is installed was built for NVIDIA GPUs.
+
+    Raises :class:`MissingDependency` without onnxruntime.
+    """
+    return built_with(_onnxruntime(), "cuda")
+
+
 def _open_proved(
     ort: ModuleType, model: bytes, asked: Device, device: str, threads: int, gpu: GpuOptions
 ) -> Session:

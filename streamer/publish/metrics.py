@@ -99,6 +99,11 @@ METRICS: Final = (
            "1 while the sink runs, 0 after it ended."),
     Metric("streamer_inference_provider_info", "gauge", ("requested", "active", "model"), "",
            "Always 1; its labels say the device asked for, the one in use and the model."),
+    Metric("streamer_inference_faults_total", "counter", ("kind",), "",
+           "Runs of the model that went wrong and were borne: `hang` (ended after too long), "
+           "`batch_split`, `input_shrunk`, `out_of_memory` (pictures given up)."),
+    Metric("streamer_inference_stuck_seconds", "gauge", (), "seconds",
+           "How long a run of the model goes on although it was told to end; 0 when none does."),
     Metric("streamer_build_info", "gauge", ("version",), "",
            "Always 1; its label says the version."),
     Metric("streamer_uptime_seconds", "gauge", (), "seconds",
@@ -181,6 +186,9 @@ def _samples(status: Status) -> Iterator[_Sample]:
         yield "streamer_stage_duration_seconds", (stage,), durations
     used = (status.requested_device, status.provider, status.model)
     yield "streamer_inference_provider_info", used, 1
+    for kind, count in status.inference_faults.items():
+        yield "streamer_inference_faults_total", (kind,), count
+    yield "streamer_inference_stuck_seconds", (), status.inference_stuck_s
     yield "streamer_build_info", (status.version,), 1
     yield "streamer_uptime_seconds", (), status.uptime_s
 

@@ -19,6 +19,8 @@ from streamer.web.readings import status_json, to_bytes
 from streamer.web.viewers import Full, Viewers
 
 _GET: Final = ["GET", "HEAD"]
+STUCK_S: Final = 10.0
+"""Seconds that a run of the model may go on after it was told to end before we are not healthy."""
 _STATIC: Final = Path(__file__).resolve().parent / "static"
 _TYPES: Final = {
     ".css": "text/css; charset=utf-8",
@@ -68,7 +70,11 @@ def build_app(
 
     @app.api_route("/healthz", methods=_GET)
     async def healthz() -> Response:
-        return _json(200, {"status": "ok"})
+        reading = await asyncio.get_running_loop().run_in_executor(pool, status)
+        if reading.inference_stuck_s > STUCK_S:
+            detail = "a run of the model does not end; restart streamer, and look at the device"
+            return _json(503, {"status": "stuck", "detail": detail})
+        return _json(200, {"status": "ok", "provider": reading.provider})
 
     @app.api_route("/metrics", methods=_GET)
     async def scrape(request: Request) -> Response:

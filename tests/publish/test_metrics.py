@@ -81,6 +81,9 @@ FULL = Status(
         SinkStatus("door", channel("x"), 0, False),
     ),
     stages={"wait": durations(0.002), "infer": durations(0.01, 0.02, 6.0), "publish": durations()},
+    device_warning="running on the CPU",
+    inference_faults={"hang": 1, "batch_split": 2},
+    inference_stuck_s=3.5,
 )
 EMPTY = replace(FULL, cameras=(), sinks=(), stages={})
 
@@ -258,3 +261,10 @@ def test_prometheus_finds_nothing_to_complain_of(status: Status) -> None:
     )
     assert (checked.stdout + checked.stderr).decode() == ""
     assert checked.returncode == 0
+
+
+def test_faults_of_the_device_are_counted() -> None:
+    scraped = scrape(FULL)
+    assert value(scraped, "streamer_inference_faults_total", kind="hang") == 1
+    assert value(scraped, "streamer_inference_faults_total", kind="batch_split") == 2
+    assert value(scraped, "streamer_inference_stuck_seconds") == 3.5

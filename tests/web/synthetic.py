@@ -103,6 +103,7 @@ class Machine:
     cameras: tuple[str, ...] = CAMERAS
     changes: dict[str, dict[str, Any]] = field(default_factory=dict)
     readings: int = 0
+    stuck_s: float = 0.0
 
     def status(self) -> Status:
         self.readings += 1
@@ -120,6 +121,9 @@ class Machine:
             ],
             sinks=[SinkStatus("live", channel, 10, True)],
             stages={"infer": DurationStats((0.1, 1.0), (5, 1, 0), 0.9)},
+            device_warning="running on the CPU, because it is a test",
+            inference_faults={"hang": 2},
+            inference_stuck_s=self.stuck_s,
         )
 
     def metrics(self, accept: str) -> tuple[bytes, str]:

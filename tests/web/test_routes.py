@@ -102,3 +102,18 @@ def test_a_snapshot_says_what_it_is(server, live):
     assert int(stale.headers["x-streamer-age-ms"]) >= 60_000
     dark = cv2.imdecode(np.frombuffer(stale.content, np.uint8), cv2.IMREAD_COLOR)
     assert dark.mean() < 0.7 * image.mean(), "its pixels say so too"
+
+
+def test_health_fails_while_a_run_of_the_model_does_not_end(server, machine):
+    assert httpx.get(f"http://{server.address}/healthz").json()["status"] == "ok"
+    machine.stuck_s = 60.0
+    ill = httpx.get(f"http://{server.address}/healthz")
+    assert ill.status_code == 503
+    assert "restart streamer" in ill.json()["detail"]
+
+
+def test_the_status_says_what_is_wrong_with_the_device(server):
+    status = httpx.get(f"http://{server.address}/api/v1/status").json()
+    assert "because it is a test" in status["device_warning"]
+    assert status["inference_faults"] == {"hang": 2}
+    assert status["inference_stuck_s"] == 0
