@@ -89,7 +89,7 @@ def page(kept: dict[str, Any]) -> str:
     lines = [
         HEAD,
         f"Run of {kept['date']} on {kept['machine']}: **{passed} of {len(rows)} lines pass**. "
-        "Row numbers are those of the fault matrix in the issue; a letter marks a variant.",
+        "A letter behind the number of a row marks a variant.",
     ]
     left = [row for row in rows if row["row"] not in ORACLE]
     for heading, stems in GROUPS.items():
@@ -127,7 +127,7 @@ def soak(result: dict[str, Any] | None) -> list[str]:
         "## The soak",
         "",
         f"{result['minutes']:g} minutes in {result['rounds']} rounds; in each, every fault of "
-        "`tests/faults/schedule.py` befalls a camera and one is taken out of the configuration "
+        "`tests/faults/schedule.py` befalls a camera, and all are taken out of the configuration "
         f"file and put back. Cameras were lost {result['losses']} times. Memory (the least of "
         f"each quiet part, after the warm-up): {slope['middle']:+.2f} MB an hour by Theil-Sen, 95 "
         f"% interval {slope['low']:+.2f} to {slope['high']:+.2f}, at most 1 allowed; "
