@@ -24,9 +24,9 @@ help:
 demo: install $(MODEL) ## recorded cameras, found faces, a live page (SECONDS=20 ends it)
 	@$(BIN)/streamer demo $(if $(SECONDS),--seconds $(SECONDS))
 
-test: install-dev packages $(MODEL) check ## every check and every test (ARGS=... goes to the first pytest)
+test: install-dev packages $(MODEL) check ## every check and every test (ARGS=... chooses among the tests that are not tests/faults)
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --durations=5 $(ARGS)
-	@$(BIN)/python -m pytest tests/faults --durations=5
+	@$(if $(ARGS),,$(BIN)/python -m pytest tests/faults --durations=5)
 
 check: install-dev ## ruff and mypy only
 	@$(BIN)/ruff check --quiet .
