@@ -1,6 +1,7 @@
 """Fixtures that every test may use, and the two plugins of the suite."""
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -23,6 +24,16 @@ collect_ignore = [] if any("faults" in argument for argument in sys.argv) else [
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = ROOT / "models" / "retinaface_mnet025.onnx"
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C be what it is.
+
+    A shell lets what it starts in the background ignore it, and so would the programs that the
+    tests start and interrupt.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

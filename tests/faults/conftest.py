@@ -7,7 +7,6 @@ and writes ``build/faults/results.json``, from which ``scripts/write_reliability
 
 import json
 import re
-import signal
 from collections.abc import Callable, Generator
 from pathlib import Path
 
@@ -28,10 +27,6 @@ def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker of rows that take more than half a minute."""
     config.addinivalue_line("markers", "slow: a row of the fault matrix that only --every-row runs")
     config.stash.setdefault(_RECORDS, [])
-    # A shell lets what it starts in the background ignore Ctrl-C, and so would the programs that
-    # we start and interrupt.
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
