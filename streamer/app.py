@@ -196,6 +196,7 @@ class App:
             self._group.run()
         finally:
             timer.cancel()
+            self._cameras.settle()
             if self.http is not None:
                 self.http.close()
         if self._group.left_behind:

@@ -32,6 +32,9 @@ from streamer.vision.tracking import IouTracker
 
 log = get_logger("app")
 
+SETTLE_S = 3.0
+"""Longest wait for an engine that is being retuned when the program ends; 1 s is usual."""
+
 
 def source_of(name: str, camera: Camera, base_folder: Path) -> Source:
     """The source of one configured camera, not yet opened: one life of it."""
@@ -251,7 +254,16 @@ class Cameras:
         It may take seconds, in which everything else goes on.
         """
         with self._retuning:
-            self._engine.retune(len(self.lines()))
+            if not self.over.is_set():
+                self._engine.retune(len(self.lines()))
+
+    def settle(self) -> None:
+        """Wait until nobody retunes, a few seconds at most; call it after :meth:`close`.
+
+        A session that is being opened while the process ends would end it with a signal.
+        """
+        if self._retuning.acquire(timeout=SETTLE_S):
+            self._retuning.release()
 
     def close(self) -> None:
         """End all cameras: what waits is still looked at, and nothing more is taken."""

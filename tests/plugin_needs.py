@@ -101,8 +101,10 @@ def _note(report: pytest.TestReport | pytest.CollectReport) -> None:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Note a skipped test."""
+    """Note a skipped test; those of a GPU are excused, whichever process they ran in."""
     _note(report)
+    if "gpu" in report.keywords:
+        _excused.add(report.nodeid)
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:

@@ -222,3 +222,26 @@ def test_a_paused_camera_is_stopped_at_once_however_long_it_dials() -> None:
         app.pause_camera("silent")
         states = {camera.name: camera.source.state for camera in app.status().cameras}
         assert states["silent"] == "stopped"
+
+
+def test_a_stop_waits_for_an_engine_that_is_being_retuned() -> None:
+    """A process that ends while a session is opened dies of a signal."""
+    with Running({"a": SMALL, "b": SMALL}) as running:
+        running.wait_for("a")
+        engine = running.app._engine
+        retuning, go_on, done = threading.Event(), threading.Event(), threading.Event()
+
+        def slowly(cameras: int) -> None:
+            retuning.set()
+            go_on.wait(30)
+            time.sleep(0.5)
+            done.set()
+
+        engine.retune = slowly  # type: ignore[method-assign]
+        remover = threading.Thread(target=running.app.remove_camera, args=("b",))
+        remover.start()
+        assert retuning.wait(30)
+        running.app.stop()
+        go_on.set()
+    assert done.is_set()  # before the run ended
+    remover.join(30)
