@@ -219,10 +219,7 @@ class Cameras:
         with self._lock:
             line = self._end(name)
             del self._lines[name]
-        ledger = line.lane.ledger()
-        log.info("camera_removed", camera=name, captured=ledger.captured,
-                 detected=ledger.settled.get("detected", 0), skipped=ledger.skipped,
-                 dropped=sum(ledger.dropped.values()), in_flight=ledger.in_flight)  # fmt: skip
+        _say_totals("camera_removed", line)
 
     def replace(self, name: str, camera: Camera) -> None:
         """Watch ``camera`` under a name that is in use; its frame numbers go on, its epoch grows.
@@ -230,8 +227,10 @@ class Cameras:
         Raises ConfigError when there is no camera of this name.
         """
         with self._lock:
-            before = self._end(name).meters
-            self._begin(name, camera, epoch=before.next_epoch, index=before.next_index)
+            before = self._end(name)
+            meters = before.meters
+            self._begin(name, camera, epoch=meters.next_epoch, index=meters.next_index)
+        _say_totals("camera_replaced", before)
 
     def pause(self, name: str) -> None:
         """Stop reading a camera and keep it, as stopped, until :meth:`resume`.
@@ -337,3 +336,11 @@ class Cameras:
         if over:
             self._lanes.close(lanes=True)
             self.over.set()
+
+
+def _say_totals(event: str, line: CameraLine) -> None:
+    """Log what became of the frames of a line that is counted no more."""
+    ledger = line.lane.ledger()
+    log.info(event, camera=line.name, captured=ledger.captured,
+             detected=ledger.settled.get("detected", 0), skipped=ledger.skipped,
+             dropped=sum(ledger.dropped.values()), in_flight=ledger.in_flight)  # fmt: skip

@@ -11,6 +11,9 @@ CLI = {
     "cli",
     "__main__",
     "console",
+    "bench_console",
+    "bench_point",
+    "cli_measure",
     "cli_models",
     "models_bench",
     "models_console",
@@ -32,7 +35,7 @@ CLI = {
 
 FLOORS: tuple[set[str], ...] = (
     {"errors"},
-    {"types", "resources", "cores"},
+    {"types", "resources", "cores", "capacity"},
     {"log", "events", "protocols", "yaml_file", "apart"},
     {"flow", "vision"},
     {"status"},  # one reading of what flow counts
@@ -62,7 +65,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "rich": tuple(f"{name}.py" for name in sorted(CLI)),
     "starlette": ("web/",),
     "structlog": ("log.py",),
-    "typer": ("cli.py", "cli_models.py", "terminal.py"),
+    "typer": ("cli.py", "cli_measure.py", "cli_models.py", "terminal.py"),
     "uvicorn": ("web/",),
     "yaml": ("yaml_file.py",),
     "zmq": ("publish/zeromq.py", "client/"),
