@@ -303,6 +303,8 @@ def main() -> None:
                 failed[name] = f"not installed: {error}"
             progress.advance(task)
         load = os.getloadavg()[0]
+        if load > 0.5:
+            console.print(f"the load is {load:.1f}: other work will disturb the figures")
         for number in range(options.rounds):
             done: dict[str, Any] = {}
             for name in list(sides)[:: -1 if number % 2 else 1]:

@@ -99,6 +99,7 @@ class QuickNetwork(PlainNetwork):
         _, _, height, width = batch.shape
         if (height, width) in self.chosen or len(self.chosen) >= SIZES:
             return
+        self.chosen[height, width] = None  # if this fails, it is not tried again
         # Real pictures are not all alike: noise reaches every part of the network.
         noise = np.random.default_rng(0).uniform(-120, 140, batch[:1].shape).astype(np.float32)
         wanted = super().run(noise, new_options())

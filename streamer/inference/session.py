@@ -61,6 +61,9 @@ LARGEST_REWRITTEN: Final = 20_000_000
 """Bytes of the largest model that is rewritten for a CPU: others are slow in any case, and what
 rewriting does to their memory was not measured."""
 
+PREPARE_S: Final = 10.0
+"""Choosing a quicker network may take so long; 1 s is usual."""
+
 _OPENING = threading.Lock()
 """Sessions are opened one at a time: two at once on one GPU have crashed."""
 
@@ -173,12 +176,8 @@ class Session:
         The first run of a shape takes memory and chooses algorithms. Returns and raises what
         :meth:`run` does.
         """
-        try:
-            self._network.prepare(batch, self._new_options)
-        except self._errors as error:
-            raise DetectionFailed(
-                f"onnxruntime could not run the model ({one_line(error)}); try another model"
-            ) from None
+        if isinstance(self._network, QuickNetwork):
+            self._choose(self._network, batch)
         self.run(batch)
         began = time.perf_counter()
         outputs = self.run(batch)
@@ -186,6 +185,16 @@ class Session:
         self.warmed[batch.shape] = seconds
         self._pace = max(self._pace or 0.0, WARM_UPS * seconds / batch.size)
         return outputs
+
+    def _choose(self, network: QuickNetwork, batch: Floats) -> None:
+        """Let it choose for the size of ``batch``; whether that runs at all is seen next."""
+        watched = self._watchdog.begin(self._new_options(), PREPARE_S)
+        try:
+            network.prepare(batch, lambda: watched.options)
+        except self._errors:
+            pass  # the network stays as it is
+        finally:
+            self._watchdog.end(watched)
 
     def stuck_s(self) -> float:
         """Seconds that a run goes on although it was told to end; 0 when none does."""
