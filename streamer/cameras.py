@@ -70,20 +70,25 @@ class CameraLine:
         clock: Callable[[], float],
         *,
         first_epoch: int,
+        first_index: int,
     ) -> None:
         """Join the parts; :class:`Cameras` makes one for each camera."""
         self.name = name
         self._clock = clock
         self._stopped_at = 0.0
-        self._first_epoch = first_epoch
         self.camera = camera
         self.stop = threading.Event()
         self.source: Reconnecting | Once = (
             Reconnecting(
-                source, url=camera.url, stall_s=camera.stall_s, first_frame_s=camera.first_frame_s
+                source,
+                url=camera.url,
+                stall_s=camera.stall_s,
+                first_frame_s=camera.first_frame_s,
+                first_epoch=first_epoch,
+                first_index=first_index,
             )
             if source.live
-            else Once(source)
+            else Once(source, first_epoch=first_epoch, first_index=first_index)
         )
         self.lane = (
             lanes.add_lane(name, capacity=1, overflow="drop_oldest")
@@ -122,7 +127,7 @@ class CameraLine:
             wall_at=wall_now - (now - state.since_at),
             reason=state.reason,
             detail=redact(state.detail),
-            epoch=None if state.epoch is None else self._first_epoch + state.epoch,
+            epoch=state.epoch,
             retry_at=state.retry_at,
             frozen=state.frozen,
         )
@@ -287,7 +292,14 @@ class Cameras:
             self._detectors[size] = self._engine.detector(self._model, size)
         detector = self._detectors[size]
         line = CameraLine(
-            name, camera, source, self._lanes, detector, self._clock, first_epoch=epoch
+            name,
+            camera,
+            source,
+            self._lanes,
+            detector,
+            self._clock,
+            first_epoch=epoch,
+            first_index=index,
         )
         line.meters.next_epoch, line.meters.next_index = epoch, index
         self._lines[name] = line
@@ -295,15 +307,7 @@ class Cameras:
 
         def run() -> None:
             try:
-                capture(
-                    line.source,
-                    line.lane,
-                    line.wants,
-                    line.work,
-                    first_epoch=epoch,
-                    first_index=index,
-                    stop=line.stop,
-                )
+                capture(line.source, line.lane, line.wants, line.work, stop=line.stop)
             except SourceLost as lost:  # of a file: nobody dials it again, so say which it was
                 raise SourceLost(lost.reason, f"camera {name}, {camera.url}: {lost}") from None
             finally:

@@ -28,6 +28,7 @@ from streamer.types import (
 )
 
 log = get_logger("infer")
+_log_watch = get_logger("watch")
 
 FAILURES_IN_A_ROW = 3
 """A detector that fails this often in a row, whatever the camera, is broken: the program ends."""
@@ -81,23 +82,18 @@ def capture(
     wants: Callable[[float], bool],
     work: CameraWork,
     *,
-    first_epoch: int = 0,
-    first_index: int = 0,
     stop: threading.Event,
 ) -> None:
     """Stage 1, one for each camera: read frames, choose those to look at, offer them.
 
     ``wants`` says of a frame's instant (seconds) whether to look at it. A live lane lets the
     oldest go rather than wait; a file lane waits. Files are paced by their own time, so that
-    ``max_fps`` means the same however fast the file is read. ``first_epoch`` and ``first_index``
-    are where a camera goes on that was there before under this name. Numbers that are missing
-    between frames were decoded and lost before they came here; they count as dropped.
+    ``max_fps`` means the same however fast the file is read. Numbers that are missing between
+    frames were decoded and lost before they came here; they count as dropped.
     """
     for frame in source.frames(stop):
         meters = work.meters
         meters.captured.tick()
-        if first_epoch or first_index:
-            frame = replace(frame, epoch=first_epoch + frame.epoch, index=first_index + frame.index)
         if frame.index > meters.next_index:  # decoded in another process, and no room on the way
             lane.miss(frame.index - meters.next_index, "ring_full")
         meters.next_epoch, meters.next_index = frame.epoch + 1, frame.index + 1
@@ -238,6 +234,8 @@ def watch(
         for name, change in now.items():
             if name not in told or _differ(told[name], change):
                 outlet.put(change)
+                if change.state == "stalled" and name in told and told[name].state != "stalled":
+                    _log_watch.warning("camera_stalled", camera=name, detail=change.detail)
                 told[name] = change
 
 

@@ -13,6 +13,7 @@ from streamer.errors import ConfigError
 
 MAX_FILE_BYTES = 1 << 20
 MAX_DEPTH = 20
+_QUOTED = re.compile(r"""(?P<sign>'(?:<[a-z ]+>|[][{},:?&*!|>-])')|'.*'|".*\"""", re.DOTALL)
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 
 
@@ -23,9 +24,9 @@ class _UniqueKeys(yaml.SafeLoader):
 def _unique_mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[str] = set()
     for key, _ in node.value:
-        if key.value in seen and isinstance(key, yaml.ScalarNode):
+        if isinstance(key, yaml.ScalarNode) and key.value in seen:
             raise yaml.constructor.ConstructorError(
-                None, None, f"the key {key.value!r} is there twice", key.start_mark
+                None, None, "this key is there twice", key.start_mark
             )
         if isinstance(key, yaml.ScalarNode):
             seen.add(key.value)
@@ -55,12 +56,20 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError([f"{path}{where}: {error.problem}; mend the YAML there"]) from None
-    except (yaml.YAMLError, ValueError, RecursionError):
+        raise ConfigError([f"{path}{where}: {_problem(error)}; mend the YAML there"]) from None
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError):
         raise ConfigError([f"{path}: is not YAML that can be read; mend it"]) from None
     if not isinstance(values, dict):
         raise ConfigError([f'{path}: must start with "cameras:" and name at least one camera'])
     return values
+
+
+def _problem(error: yaml.MarkedYAMLError) -> str:
+    """What is wrong, without the file's own words, which may be half a password.
+
+    PyYAML quotes an unknown alias, a tag or a strange character. Signs of YAML itself stay.
+    """
+    return _QUOTED.sub(lambda match: match["sign"] or "…", error.problem or "it cannot be read")
 
 
 class Variables:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from streamer.errors import DetectionFailed, PictureFailed, StageFailure
 from streamer.flow.channel import Channel
@@ -320,6 +321,21 @@ def test_a_watch_tells_of_another_loss_of_the_same_kind_and_of_what_is_gone() ->
     ]  # fmt: skip
     assert told[2].reason == "" and told[2].retry_at is None
     assert "removed" in told[2].detail
+
+
+def test_a_camera_that_stalls_is_logged_when_it_begins() -> None:
+    with capture_logs() as lines:
+        watched = Watched()
+        watched.now = {"a": change("a", epoch=0), "b": change("b", "stalled")}
+        watched.look()
+        watched.now = {"a": change("a", "stalled", epoch=0, detail="no picture for 5.0 s")}
+        watched.look()
+        watched.now = {"a": change("a", "stalled", epoch=0, detail="no picture for 6.0 s")}
+        watched.look()
+        watched.end()
+    assert [(line["event"], line["camera"], line["detail"]) for line in lines] == [
+        ("camera_stalled", "a", "no picture for 5.0 s")
+    ]
 
 
 def test_only_sinks_that_ask_for_changes_get_them() -> None:

@@ -29,6 +29,11 @@ HOSTILE = {
     ),
     "numbers as keys": "cameras: {1: {source: 'webcam:0'}}\n2: 3",
     "a date": "cameras: {door: {source: 2026-01-01}}",
+    "an unknown alias": f"cameras: *{SECRET}",
+    "an unknown tag": f"cameras: !{SECRET} x",
+    "a secret that is a key twice": f"{SECRET}: 1\n{SECRET}: 2",
+    "no date": f"cameras: !!timestamp {SECRET}",
+    "a list as a key": "? [a]\n: b",
     "control characters": 'cameras: {door: {source: "rtsp://h/\\x01"}}',
     "over a mebibyte": "# " + "x" * (1 << 20),
 }

@@ -19,9 +19,18 @@ log = get_logger("capture")
 class Once:
     """Wraps a file's source and keeps its state; the counterpart of ``Reconnecting``."""
 
-    def __init__(self, source: Source, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Wrap ``source``; nothing is opened yet."""
+    def __init__(
+        self,
+        source: Source,
+        *,
+        first_epoch: int = 0,
+        first_index: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Wrap ``source``, and add to its frames' numbers; nothing is opened yet."""
         self._source = source
+        self._first_epoch = first_epoch
+        self._first_index = first_index
         self._clock = clock
         self._state = SourceState("connecting", clock())
 
@@ -43,7 +52,12 @@ class Once:
             for frame in self._source.frames(stop):
                 if self._state.state == "connecting":
                     self._state = SourceState("live", self._clock())
-                yield frame
+                yield replace(
+                    frame,
+                    epoch=self._first_epoch + frame.epoch,
+                    index=self._first_index + frame.index,
+                )
+                del frame  # do not hold a picture while waiting for the next
             self._complain_of_damage(stop)
         except SourceLost as lost:
             self._state = SourceState(

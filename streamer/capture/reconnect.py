@@ -8,9 +8,10 @@ It is the camera's state machine::
         │                            ▼
         └── wait is over ── backing_off, or refused where only a person can help ── stop ─► stopped
 
-Log lines, one for each change: ``camera_live``, ``camera_lost`` (with the reason, and when it is
-dialled again), ``camera_stalled`` (went quiet and came back by itself), ``camera_frozen``,
-``camera_moves``, ``camera_stopped``.
+Log lines, one for each change: ``camera_connecting``, ``camera_live``, ``camera_lost`` (with the
+reason, and when it is dialled again), ``camera_resumed`` (was quiet and came back by itself),
+``camera_frozen``, ``camera_moves``, ``camera_stopped``. That a camera stalls is said by whoever
+watches (``streamer.stages.watch``): the thread here is the one that is waiting.
 """
 
 from __future__ import annotations
@@ -37,9 +38,10 @@ from streamer.types import Frame, SourceUrl, State
 class Reconnecting:
     """Wraps a live source and is one: it ends by ``stop`` only.
 
-    ``epoch`` is 0 in the first life that gives a frame and grows by one with each later life that
-    gives one; lives without a frame use none up. ``index`` goes on from life to life: the n-th
-    frame of a life has the index of the life's first frame plus the source's own n.
+    ``epoch`` is ``first_epoch`` in the first life that gives a frame and grows by one with each
+    later life that gives one; lives without a frame use none up. ``index`` begins at
+    ``first_index`` and goes on from life to life: the n-th frame of a life has the index of the
+    life's first frame plus the source's own n.
     """
 
     live = True
@@ -57,6 +59,8 @@ class Reconnecting:
         auth_backoff_s: float = 60.0,
         frozen_s: float = 10.0,
         max_fps_in: float = 500.0,
+        first_epoch: int = 0,
+        first_index: int = 0,
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = _random.random,
     ) -> None:
@@ -87,8 +91,9 @@ class Reconnecting:
         self._newest_at: float | None = None
         self._handed_over = False  # whoever reads the frames has one and has not come back
         self._attempts = 0
-        self._epoch = -1
-        self._next_index = 0
+        self._first_epoch = first_epoch
+        self._epoch = first_epoch - 1
+        self._next_index = first_index
 
     def state(self) -> SourceState:
         """What the source is doing at this instant, and what befell it; from any thread.
@@ -123,7 +128,7 @@ class Reconnecting:
             attempts=self._attempts,
             frozen=state == "live" and self._stillness.frozen,
             newest_frame_at=newest_at,
-            epoch=self._epoch if self._epoch >= 0 else None,
+            epoch=self._epoch if self._epoch >= self._first_epoch else None,
             timestamp_jumps=self._time.jumps,
         )
 
@@ -134,6 +139,7 @@ class Reconnecting:
                 dialled_at = self._clock()
                 self._enter("connecting")
                 self._attempts += 1
+                self._lines.say("info", "camera_connecting", attempt=self._attempts)
                 epoch = self._epoch
                 lost = yield from self._one_life(stop)
                 if lost is None:
@@ -175,7 +181,7 @@ class Reconnecting:
                     elif now - quiet_since >= self._stall_s:
                         healthy_since = now
                         quiet_s = round(now - quiet_since, 1)
-                        self._lines.say("warning", "camera_stalled", quiet_s=quiet_s)
+                        self._lines.say("info", "camera_resumed", quiet_s=quiet_s)
                     elif now - healthy_since >= self._healthy_after_s:
                         self._backoff.reset()
                     self._newest_at = now

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
@@ -87,10 +88,11 @@ def check_url(text: str) -> str | None:
         elif scheme == "demo":
             demo_delay_s(text)
         else:
-            # Without "//" the first word may be a user name: it is not quoted then.
-            named = f" {scheme}" if re.match(r"[^:]{1,16}://", text) else ""
+            # The word itself is not quoted: it may be a user name, or half a password.
+            meant = get_close_matches(scheme, NETWORK_PORTS, n=1)
             raise BadUrl(
-                f"the scheme{named} is not known; write one of {KNOWN}, "
+                f"the scheme is not known; write {f'{meant[0]}://, or ' if meant else ''}"
+                f"one of {KNOWN}, "
                 "or put ./ before a file name that holds a colon"
             )
     except BadUrl as problem:

@@ -60,6 +60,51 @@ def test_epoch_counts_lives_with_frames_and_index_goes_on() -> None:
     assert [(f.epoch, f.index) for f in frames] == [(0, 0), (0, 1), (0, 2), (1, 3), (1, 4), (2, 5)]
 
 
+def test_a_camera_that_was_there_before_goes_on_counting() -> None:
+    clock = Clock()
+    camera = wrap(
+        Lives(clock, (0, 0, "refused"), (2, 0.1, "eof"), (1, 0.1, "eof")),
+        first_epoch=3, first_index=7,
+    )  # fmt: skip
+    epochs = []
+
+    class Watching(Stop):
+        def wait(self, timeout: float | None = None) -> bool:
+            epochs.append(camera.state().epoch)
+            return super().wait(timeout)
+
+    with capture_logs() as lines:
+        frames = [(f.epoch, f.index) for f in camera.frames(Watching(clock, most=3))]
+    assert frames == [(3, 7), (3, 8), (4, 9)]
+    assert epochs == [None, 3, 4]
+    assert [line["epoch"] for line in lines if line["event"] == "camera_live"] == [3, 4]
+
+
+def test_no_picture_is_kept_once_its_reader_has_let_it_go() -> None:
+    clock = Clock()
+    alive: list[weakref.ref[ArrayPicture]] = []
+
+    class Referable(ArrayPicture):
+        pass
+
+    class Watched(Lives):
+        def frames(self, stop: threading.Event) -> Iterator[Frame]:
+            for n in range(4):
+                assert [seen() for seen in alive] == [None] * n
+                picture = Referable(np.full((16, 16, 3), n, np.uint8))
+                alive.append(weakref.ref(picture))
+                frame = Frame("door", 0, n, clock.now, 0.0, None, picture)
+                del picture
+                handed, frame = [frame], None
+                yield handed.pop()
+            raise SourceLost("eof", "x")
+
+    for frame in wrap(Watched(clock)).frames(Stop(clock, most=1)):
+        assert frame.picture is not None
+        del frame
+    assert len(alive) == 4
+
+
 def test_gaps_a_source_leaves_in_its_index_are_kept() -> None:
     clock = Clock()
 
@@ -217,11 +262,13 @@ def test_one_line_for_each_change_and_no_secret() -> None:
     with capture_logs() as lines:
         list(wrap(source).frames(Stop(clock, most=3)))
     assert [line["event"] for line in lines] == [
-        "camera_live", "camera_lost", "camera_lost", "camera_live", "camera_lost", "camera_stopped",
+        "camera_connecting", "camera_live", "camera_lost", "camera_connecting", "camera_lost",
+        "camera_connecting", "camera_live", "camera_lost", "camera_stopped",
     ]  # fmt: skip
     assert {line["camera"] for line in lines} == {"door"}
-    assert lines[1]["reason"] == "stall"
-    assert lines[1]["retry_in_s"] == 0.5
+    assert [line["attempt"] for line in lines if "attempt" in line] == [1, 2, 3]
+    assert lines[2]["reason"] == "stall"
+    assert lines[2]["retry_in_s"] == 0.5
     assert "hunter2" not in str(lines)
 
 
@@ -361,7 +408,7 @@ def test_a_slow_reader_is_not_the_cameras_fault() -> None:
                 clock.now += 60
                 assert camera.state().state == "stalled"
                 assert "streamer is still busy" in camera.state().detail
-    assert "camera_stalled" not in [line["event"] for line in lines]
+    assert "camera_resumed" not in [line["event"] for line in lines]
 
 
 def test_a_camera_that_comes_back_by_itself_is_noted() -> None:
@@ -369,9 +416,10 @@ def test_a_camera_that_comes_back_by_itself_is_noted() -> None:
     with capture_logs() as lines:
         list(wrap(Lives(clock, (3, 6.0, "eof"))).frames(Stop(clock, most=1)))
     assert [line["event"] for line in lines] == [
-        "camera_live", "camera_stalled", "camera_stalled", "camera_lost", "camera_stopped",
+        "camera_connecting", "camera_live", "camera_resumed", "camera_resumed", "camera_lost",
+        "camera_stopped",
     ]  # fmt: skip
-    assert lines[1]["quiet_s"] == 6.0
+    assert lines[2]["quiet_s"] == 6.0
 
 
 def test_a_frozen_picture_is_told_and_logged_once_each_way() -> None:
@@ -393,7 +441,8 @@ def test_a_frozen_picture_is_told_and_logged_once_each_way() -> None:
     assert not any(frozen[:200])
     assert not any(frozen[400:])
     assert [line["event"] for line in lines] == [
-        "camera_live", "camera_frozen", "camera_moves", "camera_lost", "camera_stopped",
+        "camera_connecting", "camera_live", "camera_frozen", "camera_moves", "camera_lost",
+        "camera_stopped",
     ]  # fmt: skip
     assert not camera.state().frozen
 

@@ -64,7 +64,8 @@ BAD = {
     "rtsp://camera/\x00": "printed",
     "rtsp://camera/\ud800": "printed",
     "rtsp://camera/" + "x" * 2048: "longer",
-    "rstp://camera/x": "scheme rstp is not known",
+    "rstp://camera/x": "write rtsp://, or one of",
+    "hunter2://camera/x": "the scheme is not known; write one of",
     "concat:a.mp4|b.mp4": "not known",
     "subfile,,start,0,end,9,,:a.mp4": None,  # a bare path: the comma is no part of a scheme
     "pipe:0": "not known",

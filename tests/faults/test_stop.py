@@ -34,6 +34,8 @@ class State:
     fault: str = ""
     closed: bool = False
     black_hole: bool = False
+    edited: bool = False
+    """A camera is added to the configuration file, and the signal sent as soon as it is there."""
 
 
 def _is(*states: str) -> Callable[[Sample, ScriptedCamera], bool]:
@@ -70,6 +72,7 @@ STATES = (
     State("waiting after 401", Script(auth=Auth(password="no")), _is("backing_off", "refused")),
     State("live, inferring", Script(), _is("live")),
     State("inference paused", Script(), _is("live"), fault="pausable"),
+    State("a change is applied", Script(), _is("live"), edited=True),
     State("name server hangs", Script(), _is("connecting"), host="x.test", fault="hanging_names"),
     State("24 cameras connecting", Script(silent_from="accept"), _is("connecting"), cameras=24),
 )
@@ -112,6 +115,10 @@ def _brought_into(state: State, folder: Path, stack: ExitStack, **more: Any) -> 
     program = stack.enter_context(Program(cameras, folder, fault=state.fault, **more))
     reached = program.wait(lambda s: state.reached(s, camera), 20)
     assert reached, f"the state {state.name!r} was not reached: {program.now.cameras['cam-0']}"
+    if state.edited:  # two cameras instead of one: the session is opened anew for other threads
+        program.values["cameras"]["cam-1"] = {"source": url}
+        program.write_config()
+        assert program.wait(lambda s: "cam-1" in s.cameras, 15), "the edit was not followed"
     return program
 
 
