@@ -15,7 +15,7 @@ MODEL := models/retinaface_mnet025.onnx
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check bench bench-gpu test-gpu faults soak docs screenshots constraints clean install install-dev packages
+.PHONY: help demo test check bench bench-peers bench-gpu test-gpu faults soak docs screenshots constraints clean install install-dev packages
 
 help:
 	@echo "make demo            is the place to start. The rest:"
@@ -35,6 +35,9 @@ check: install-dev ## ruff and mypy only
 
 bench: install-dev $(MODEL) ## measure this machine: one table (ARGS=... goes to it)
 	@$(BIN)/python benchmarks/bench.py $(ARGS)
+
+bench-peers: install-dev $(MODEL) ## other programs on the same clip and machine (ARGS=--heavy: InferencePipeline too, gigabytes)
+	@$(BIN)/python -m benchmarks.peers $(ARGS)
 
 test-gpu: install-dev $(MODEL) ## what needs an NVIDIA GPU (make EXTRA=gpu)
 	@$(BIN)/python -m pytest tests/gpu tests/inference $(ARGS)

@@ -4,8 +4,8 @@ All figures come from one run, in rounds of both sides one after the other; the 
 counts. On a machine that does other work the ratios scatter (its load is in the file): run it on a
 quiet one. Written to ``build/bench/bench.json``:
 
-* ``floor_ms``: CPU-milliseconds per frame of decoding, of one conversion to the model's size and
-  of the bare ``session.run``, each alone on one thread;
+* ``floor_ms``: CPU-milliseconds per frame of decoding, of one conversion to the model's size, of
+  the bare ``session.run`` on the model as it was published, and of NMS, each on one thread;
 * ``pipeline_ms``: CPU-milliseconds per detected frame of capture, inference, tracking and
   publishing, four recorded cameras, every frame detected and encoded; no subscriber and no viewer
   is there, who would add sending and drawing; ``cpu_over_floor`` is its ratio to the floor's sum;
@@ -34,16 +34,22 @@ from rich.progress import Progress
 from rich.table import Table
 
 from streamer.app import App
+from streamer.capture.av_picture import AvPicture, ColourConverter
 from streamer.config import parse_config
 from streamer.cores import usable_cores as cores
 from streamer.inference.registry import load_model
 from streamer.inference.session import Session, open_session
 from streamer.log import configure
 from streamer.resources import resource
+from streamer.vision.anchors import priors
+from streamer.vision.boxes import decode_boxes, decode_landmarks, nms
+from streamer.vision.letterbox import Letterbox
+from streamer.vision.retinaface import to_input
 
 INPUT = (1, 3, 384, 640)  # a 1280x720 picture at input size 640
 CONTENT = (640, 360)
 CAMERAS = 4
+LETTERBOX = Letterbox.fit(1280, 720, 640)
 
 
 def decode_ms(clip: Path) -> tuple[float, list[av.VideoFrame]]:
@@ -86,10 +92,24 @@ def run_ms(session: Session, runs: int) -> tuple[float, list[float]]:
     return (time.process_time() - began) / runs * 1e3, walls
 
 
-def floor(clip: Path, session: Session) -> tuple[float, float, float]:
-    """CPU-ms per frame of decoding, of converting and of the bare run, each alone."""
+def nms_ms(session: Session, frames: list[av.VideoFrame]) -> float:
+    """CPU-ms per frame of decoding the candidates and of NMS, on real outputs of these frames."""
+    table = priors(*INPUT[2:])
+    pictures = [AvPicture(frame, ColourConverter()) for frame in frames[:20]]
+    outputs = [session.run(to_input([picture], [LETTERBOX])) for picture in pictures]
+    began = time.process_time()
+    for loc, conf, landmarks in outputs * 5:
+        chosen = np.flatnonzero(conf[0, :, 1] > 0.6)
+        boxes = decode_boxes(loc[0, chosen], table[chosen])
+        decode_landmarks(landmarks[0, chosen], table[chosen])
+        nms(boxes, conf[0, chosen, 1], 0.4)
+    return (time.process_time() - began) / len(outputs * 5) * 1e3
+
+
+def floor(clip: Path, session: Session) -> tuple[float, float, float, float]:
+    """CPU-ms per frame of decoding, of converting, of the bare run and of NMS, each alone."""
     decode, frames = decode_ms(clip)
-    return decode, convert_ms(frames), run_ms(session, 100)[0]
+    return decode, convert_ms(frames), run_ms(session, 100)[0], nms_ms(session, frames)
 
 
 def bare_throughput(session: Session, workers: int, seconds: float) -> float:
@@ -178,7 +198,8 @@ def main() -> None:
             progress.advance(task)
             cpu, fps = pipeline(clip)
             floors.append(floor(clip, one))
-            decode, convert, bare = (statistics.mean(step) for step in zip(*floors, strict=True))
+            steps = [statistics.mean(step) for step in zip(*floors, strict=True)]
+            decode, convert, bare, suppression = steps
             progress.advance(task)
             _, walls = run_ms(every, 200)
             p50, p99 = latency(12.0)
@@ -188,9 +209,10 @@ def main() -> None:
                     "decode_ms": decode,
                     "convert_ms": convert,
                     "run_ms": bare,
-                    "floor_ms": decode + convert + bare,
+                    "nms_ms": suppression,
+                    "floor_ms": sum(steps),
                     "pipeline_ms": cpu,
-                    "cpu_over_floor": cpu / (decode + convert + bare),
+                    "cpu_over_floor": cpu / sum(steps),
                     "bare_per_s": throughput,
                     "pipeline_per_s": fps,
                     "throughput_over_bare": fps / throughput,

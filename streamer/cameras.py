@@ -44,6 +44,7 @@ def source_of(name: str, camera: Camera, base_folder: Path) -> Source:
         camera.url,
         camera=name,
         transport=camera.transport,
+        decoder=camera.decoder,
         base_folder=base_folder,
         tls=Tls(verify=camera.tls_verify, ca_file=ca_file),
         stall_s=camera.stall_s,

@@ -78,6 +78,11 @@ class Camera(_Section):
         description="rtsp(s)://, http(s)://, a file, webcam:0, /dev/video0, synthetic: or demo:"
     )
     transport: Literal["tcp", "udp"] = Field("tcp", description="how RTSP carries its packets")
+    decoder: str = Field(
+        "auto",
+        pattern=r"^(auto|software|cuda(:[0-9]{1,2})?)$",
+        description="what decodes a network camera: software, cuda or cuda:N; auto is software",
+    )
     every: int = Field(1, ge=1, le=1000, description="look at one frame in N")
     max_fps: float | None = Field(
         None, gt=0, le=1000, description="look at so many frames a second at most"
@@ -175,6 +180,9 @@ class Inference(_Section):
         None, ge=256, le=1_000_000, description="most memory of a GPU for the model; null: no limit"
     )
     cuda_graphs: bool = Field(False, description="record and replay launches on a GPU")
+    fold: bool = Field(
+        True, description="let a GPU run the network with its head folded in, where that is quicker"
+    )
 
 
 class Config(BaseSettings):

@@ -36,6 +36,7 @@ FORMATS: Final[Mapping[str, tuple[tuple[int, int, int], ...]]] = {
     "yuvj444p": ((1, 1, 1), (1, 1, 1), (1, 1, 1)),
     "gray": ((1, 1, 1),),
     "yuv420p10le": ((1, 1, 2), (2, 2, 2), (2, 2, 2)),
+    "p010le": ((1, 1, 2), (2, 2, 4)),
 }
 """FFmpeg's pixel formats that cameras send. For each plane: pixels down to a row, pixels across
 to a sample, bytes of a sample."""

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, cast
 
 import av
+from av.codec.hwaccel import HWAccel, hwdevices_available
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
@@ -34,6 +35,7 @@ from streamer.capture import ffmpeg
 from streamer.capture.av_picture import AvPicture, ColourConverter
 from streamer.capture.challenge import login_words
 from streamer.capture.ffmpeg import VERIFIED, Patience, Tls
+from streamer.capture.hardware import Decoding, GpuRefused
 from streamer.capture.reasons import too_large, unsupported, why
 from streamer.capture.resolve import Resolver
 from streamer.capture.urls import canonical_url, endpoint_of, file_path, scheme_of
@@ -42,6 +44,33 @@ from streamer.types import Frame, SourceUrl
 
 GIANT_S: Final = 1.0
 """Seconds without a picture until the size is the reason: a damaged packet can claim any size."""
+
+
+def gpu_context(software: VideoCodecContext, gpu: str) -> VideoCodecContext:
+    """A context on the GPU of number ``gpu`` for the stream that ``software`` would decode.
+
+    Pictures it decodes are copied to ordinary memory. Raises :class:`GpuRefused`.
+    """
+    # By its common name: of AV1 the usual decoder is another than the one that knows GPUs.
+    codec = software.codec.canonical_name
+    if "cuda" not in hwdevices_available():  # PyAV would take any other device then
+        raise GpuRefused("this build of FFmpeg knows no CUDA")
+    accelerated = HWAccel(
+        "cuda",
+        gpu,
+        allow_software_fallback=True,
+        options={"primary_ctx": "1"},  # that of onnxruntime: one of its own is some 100 MB
+    )
+    try:
+        context = cast("VideoCodecContext", av.CodecContext.create(codec, "r", accelerated))
+    except FFmpegError as error:
+        raise GpuRefused(
+            f"GPU {gpu} or its driver is not there or does not answer ({type(error).__name__})"
+        ) from None
+    if not context.is_hwaccel:
+        raise GpuRefused(f"no GPU decodes {codec}")
+    context.extradata = software.extradata
+    return context
 
 
 class PyAvSource:
@@ -66,6 +95,7 @@ class PyAvSource:
         first_frame_s: float = 10.0,
         max_pixels: int = 4096 * 2160,
         tls: Tls = VERIFIED,
+        decoder: str = "auto",
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -73,8 +103,9 @@ class PyAvSource:
 
         A camera that gives no picture for ``read_timeout_s``, or none within ``first_frame_s`` of
         dialling, is lost; pictures of more than ``max_pixels`` are refused before they are
-        decoded. Raises ``ValueError`` when ``url`` and ``live`` do not go together or the URL is
-        bad.
+        decoded. ``decoder`` is "auto", "software", "cuda" or "cuda:N" (see hardware.py); files
+        are decoded by software, where nothing can get lost on the way to it. Raises ``ValueError``
+        when it is unknown, ``url`` and ``live`` do not go together or the URL is bad.
         """
         scheme = scheme_of(url.reveal())
         if live != (scheme in ffmpeg.PROTOCOLS) or (not live and scheme != "file"):
@@ -90,6 +121,7 @@ class PyAvSource:
         self._clock = clock
         self._wall_clock = wall_clock
         self._converter = ColourConverter()
+        self._decoding = Decoding(camera, decoder if live else "software", gpu_context)
         if live:
             self._target = canonical_url(url.reveal())
             endpoint = endpoint_of(url.reveal())
@@ -108,6 +140,11 @@ class PyAvSource:
             self._path = path
             self._name = path.name
             self._options = ffmpeg.file_options(max_pixels)
+
+    @property
+    def decoder(self) -> Literal["software", "cuda"]:
+        """What decodes the pictures now, or did last."""
+        return self._decoding.name
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
         """One life: open, yield every picture (epoch 0, index from 0), close.
@@ -158,9 +195,11 @@ class PyAvSource:
         if context is None or (self.live and codec not in ffmpeg.LIVE_CODECS):
             raise unsupported(self._name, codec, ffmpeg.LIVE_CODECS)
         self._check_size(context)
-        stream.thread_type = "NONE"  # frame threads would hold pictures back
-        context.thread_count = 1
-        context.options = {"max_pixels": str(self._max_pixels)}  # those of av.open do not reach it
+        self._decoding.begin(context)
+        for each in (context, self._decoding.instead or context):
+            each.thread_type = "NONE"  # frame threads would hold pictures back
+            each.thread_count = 1
+            each.options = {"max_pixels": str(self._max_pixels)}  # those of av.open do not reach it
         return stream
 
     def _read(
@@ -191,7 +230,7 @@ class PyAvSource:
                     if pictures:
                         good_at = captured_at
                     elif captured_at - good_at >= GIANT_S:
-                        self._check_size(context)
+                        self._check_size(self._decoding.instead or context)
         except FFmpegError as error:
             reason, words = why(error)
             if patience.is_over():  # the clock alone knows a timeout: it shows as many errors
@@ -230,10 +269,13 @@ class PyAvSource:
         if packet.stream_index != stream.index:
             return []
         try:
-            frames = stream.decode(packet)
+            frames: list[VideoFrame] = (self._decoding.instead or stream).decode(packet)
         except FFmpegError:
             self.decode_errors += 1
+            self._decoding.failed()
             return []
+        if frames:
+            self._decoding.worked()
         good = [frame for frame in frames if not frame.is_corrupt]
         self.decode_errors += len(frames) - len(good)
         return good

@@ -31,6 +31,7 @@ def make_source(
     *,
     camera: str,
     transport: Literal["tcp", "udp"] = "tcp",
+    decoder: str = "auto",
     base_folder: Path,
     tls: Tls = VERIFIED,
     stall_s: float = 5.0,
@@ -41,7 +42,8 @@ def make_source(
     Relative file paths are relative to ``base_folder``, the folder of the configuration file;
     a network camera without a picture for ``stall_s`` seconds, or without its first for
     ``first_frame_s``, is lost;
-    ``tls`` says whose certificates an rtsps or https camera may show.
+    ``tls`` says whose certificates an rtsps or https camera may show;
+    ``decoder`` is "auto", "software", "cuda" or "cuda:N", for network cameras.
     Raises :class:`streamer.errors.ConfigError` on a URL that :func:`check_url` objects to.
     """
     text = url.reveal()
@@ -59,6 +61,7 @@ def make_source(
             live=True,
             transport=transport,
             tls=tls,
+            decoder=decoder,
             read_timeout_s=stall_s,
             first_frame_s=first_frame_s,
         )

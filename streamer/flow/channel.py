@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeAlias, TypeVar
 
@@ -41,11 +42,26 @@ class Channel(Generic[T]):
     channel is closed and empty, or calls :meth:`abort` when it will read no more.
     """
 
-    def __init__(self, name: str, *, capacity: int, overflow: Overflow) -> None:
-        """Make an open, empty channel. Raises ``ValueError`` when ``capacity`` is below 1."""
+    def __init__(
+        self,
+        name: str,
+        *,
+        capacity: int,
+        overflow: Overflow,
+        too_old_at: Callable[[T], float | None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Make an open, empty channel.
+
+        ``too_old_at`` says of an item the instant, by ``clock``, from which nobody wants it any
+        more; None means never. A reader that comes later does not get it: it is dropped as
+        ``too_old``. Raises ``ValueError`` when ``capacity`` is below 1.
+        """
         if capacity < 1:
             raise ValueError(f"channel {name!r}: capacity must be at least 1, not {capacity}")
         self.name = name
+        self._too_old_at = too_old_at
+        self._clock = clock
         self._capacity = capacity
         self._overflow: Overflow = overflow
         self._items: deque[T] = deque()
@@ -93,10 +109,22 @@ class Channel(Generic[T]):
                 if not self._items:
                     return
                 item = self._items.popleft()
-                self._delivered += 1
                 self._not_full.notify()
-            yield item
+                wanted = self._wanted(item)
+                if wanted:
+                    self._delivered += 1
+                else:
+                    self._dropped["too_old"] += 1
+            if wanted:
+                yield item
             del item  # do not keep a picture alive while waiting for the next
+
+    def _wanted(self, item: T) -> bool:
+        """Whether an item is not too old yet."""
+        if self._too_old_at is None:
+            return True
+        at = self._too_old_at(item)
+        return at is None or self._clock() < at
 
     def close(self) -> None:
         """Say that nothing more will be written; readers drain what is left and end.

@@ -1,181 +1,29 @@
-"""Many cameras into few workers, and every outcome out to many sinks.
+"""Many cameras into few workers.
 
-:class:`FanIn` keeps one bounded lane per camera and hands items out in turn, so that a fast
-camera cannot starve a slow one. It also keeps each camera's ledger: every number in it changes
-under one lock at the moment the frame itself moves, so a reading is exact at any instant.
+:class:`FanIn` keeps one bounded lane per camera and hands items out in the order that it was
+given, by default in turn, so that a fast camera cannot starve a slow one. It also keeps each
+camera's ledger: every number in it changes under one lock at the moment the frame itself moves,
+so a reading is exact at any instant.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import Counter, deque
-from collections.abc import Iterator
-from types import TracebackType
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
-from streamer.flow.channel import ChannelStats, Closed, Overflow
-from streamer.flow.ledger import Ledger
+from streamer.flow.channel import Closed, Overflow
+from streamer.flow.lane import Batch, Lane
+from streamer.flow.order import InTurn, Label, Order, Terms
+
+__all__ = ["Batch", "FanIn", "Lane"]
 
 T = TypeVar("T")
 
-
-class Lane(Generic[T]):
-    """One camera's way into a :class:`FanIn`; made by :meth:`FanIn.add_lane`.
-
-    Everything below is guarded by the fan's one lock, and moves together with the item it counts.
-    """
-
-    def __init__(self, fan: FanIn[T], name: str, capacity: int, overflow: Overflow) -> None:
-        """Make an empty lane; use :meth:`FanIn.add_lane`."""
-        self.name = name
-        self.capacity = capacity
-        self.overflow: Overflow = overflow
-        self._fan = fan
-        self._not_full = threading.Condition(fan._lock)
-        self._items: deque[T] = deque()
-        self._closed = False
-        self._free = True  # neither queued for a worker nor in a worker's hands
-        self._peak = 0
-        self._captured = 0
-        self._skipped = 0
-        self._held = 0
-        self._settled: Counter[str] = Counter()
-        self._dropped: Counter[tuple[str, str]] = Counter()
-
-    def put(self, item: T) -> None:
-        """Offer an item. Live lanes let the oldest go when full; file lanes wait for room.
-
-        Raises :class:`Closed` when no worker will take it any more; it then counts as dropped.
-        """
-        fan = self._fan
-        with fan._lock:
-            if self.overflow == "block":
-                while len(self._items) >= self.capacity and not (self._closed or fan._aborted):
-                    self._not_full.wait()
-            self._captured += 1  # a camera that waits for room has offered nothing yet
-            if self._closed or fan._aborted:
-                self._dropped["capture", "shutdown"] += 1
-                raise Closed(self.name)
-            if len(self._items) >= self.capacity:
-                _gone = self._items.popleft()  # freed on return, when the lock is let go
-                self._dropped["infer", "queue_full"] += 1
-            self._items.append(item)
-            self._peak = max(self._peak, len(self._items))
-            fan._queue(self)
-
-    def skip(self) -> None:
-        """Count a frame that pacing chose not to look at."""
-        with self._fan._lock:
-            self._captured += 1
-            self._skipped += 1
-
-    def miss(self, count: int, reason: str) -> None:
-        """Count ``count`` frames that were decoded and lost on the way here, as dropped."""
-        with self._fan._lock:
-            self._captured += count
-            self._dropped["capture", reason] += count
-
-    def close(self) -> None:
-        """Say that this camera will offer nothing more; what waits is still handed out.
-
-        A writer that waits for room gets :class:`Closed`. Closing twice does nothing more.
-        """
-        with self._fan._lock:
-            self._closed = True
-            self._not_full.notify_all()
-            self._fan._ready_or_over.notify_all()
-
-    def ledger(self) -> Ledger:
-        """Where every frame of this camera is, at this instant."""
-        with self._fan._lock:
-            return Ledger(
-                captured=self._captured,
-                settled=dict(self._settled),
-                skipped=self._skipped,
-                dropped=dict(self._dropped),
-                waiting=len(self._items),
-                held=self._held,
-            )
-
-    def stats(self) -> ChannelStats:
-        """Counters of the lane's queue. An item handed to a worker and dropped there is dropped.
-
-        ``dropped`` is by reason, whichever stage dropped; :meth:`ledger` tells the stages apart.
-        """
-        with self._fan._lock:
-            dropped: Counter[str] = Counter()
-            for (_, reason), count in self._dropped.items():
-                dropped[reason] += count
-            return ChannelStats(
-                name=self.name,
-                depth=len(self._items),
-                capacity=self.capacity,
-                peak=self._peak,
-                offered=self._captured - self._skipped,
-                delivered=sum(self._settled.values()) + self._held,
-                dropped=dict(dropped),
-            )
-
-
-class Batch(Generic[T]):
-    """Items taken by one worker, at most one from each camera.
-
-    Use it as a context, once: each item is to be settled inside; what is not counts as dropped
-    with the reason ``failed``, or ``shutdown`` when :class:`Closed` ended the work. Until the
-    batch ends, no other worker gets items of its cameras, so the order of one camera's outcomes
-    holds.
-    """
-
-    def __init__(self, fan: FanIn[T], taken: list[tuple[Lane[T], T]]) -> None:
-        """Made by :meth:`FanIn.batches`."""
-        self._fan = fan
-        self._open = set(range(len(taken)))
-        self._lanes = [lane for lane, _ in taken]
-        self.items = [item for _, item in taken]
-
-    def __len__(self) -> int:
-        """How many items: at least 1, and 0 when the batch has ended."""
-        return len(self.items)
-
-    def settle(self, position: int, status: str) -> None:
-        """Count the item at ``position`` of :attr:`items` as ended with ``status``.
-
-        Raises ``KeyError`` when it was settled or dropped already, or the batch has ended.
-        """
-        with self._fan._lock:
-            self._let_go(position)._settled[status] += 1
-
-    def drop(self, position: int, reason: str) -> None:
-        """Count the item at ``position`` of :attr:`items` as dropped in this stage.
-
-        Raises ``KeyError`` when it was settled or dropped already, or the batch has ended.
-        """
-        with self._fan._lock:
-            self._let_go(position)._dropped["infer", reason] += 1
-
-    def _let_go(self, position: int) -> Lane[T]:
-        """With the lock held: the lane of an item that this worker holds no longer."""
-        self._open.remove(position)
-        lane = self._lanes[position]
-        lane._held -= 1
-        return lane
-
-    def __enter__(self) -> Batch[T]:
-        """Begin the work on the batch."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Count what was forgotten and let the cameras be served again."""
-        shutdown = kind is not None and issubclass(kind, Closed)
-        for position in list(self._open):
-            self.drop(position, "shutdown" if shutdown else "failed")
-        lanes, self._lanes, self.items = self._lanes, [], []
-        self._fan._release(lanes)
+_UNLABELLED = Label(0.0)
+_USUAL = Terms()
 
 
 class FanIn(Generic[T]):
@@ -186,25 +34,43 @@ class FanIn(Generic[T]):
     aborted.
     """
 
-    def __init__(self, name: str) -> None:
-        """Make a fan without lanes."""
+    def __init__(
+        self,
+        name: str,
+        *,
+        order: Order | None = None,
+        label: Callable[[T], Label] = lambda _: _UNLABELLED,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Make a fan without lanes.
+
+        ``order`` decides who is served next, by the ``label`` of what waits (when it was born,
+        by ``clock``, and what kind it is); without one, lanes are served in turn. The order is
+        asked under the fan's lock, so it may be this fan's only, and is to be quick.
+        """
         self.name = name
+        self._order: Order = order if order is not None else InTurn()
+        self._label = label
+        self._clock = clock
         self._lock = threading.Lock()
         self._ready_or_over = threading.Condition(self._lock)
         self._closed = False
         self._aborted = False
+        self._deferred = False  # whether a worker ever left ready lanes waiting
         self._lanes: dict[str, Lane[T]] = {}
-        self._ready: deque[Lane[T]] = deque()  # lanes with items, in the order to be served
+        self._ready: dict[Lane[T], None] = {}  # lanes with items, in the order they became so
 
-    def add_lane(self, name: str, *, capacity: int, overflow: Overflow) -> Lane[T]:
-        """Add a camera.
+    def add_lane(
+        self, name: str, *, capacity: int, overflow: Overflow, terms: Terms = _USUAL
+    ) -> Lane[T]:
+        """Add a camera, which may expect what ``terms`` say if the fan has an order that knows.
 
         Raises ``ValueError`` when the name is taken or ``capacity`` is below 1, and
         :class:`Closed` when the fan was closed or aborted: nobody would take its items.
         """
         if capacity < 1:
             raise ValueError(f"lane {name!r}: capacity must be at least 1, not {capacity}")
-        lane = Lane(self, name, capacity, overflow)
+        lane = Lane(self, name, capacity, overflow, terms)
         with self._lock:
             if self._closed or self._aborted:
                 raise Closed(self.name)
@@ -223,8 +89,7 @@ class FanIn(Generic[T]):
             if self._lanes.get(lane.name) is not lane:
                 return
             del self._lanes[lane.name]
-            if lane in self._ready:
-                self._ready.remove(lane)
+            self._ready.pop(lane, None)
             lane._closed = True
             gone, lane._items = lane._items, deque()  # freed on return, when the lock is let go
             if gone:
@@ -238,11 +103,11 @@ class FanIn(Generic[T]):
             return list(self._lanes.values())
 
     def batches(self, max_items: int) -> Iterator[Batch[T]]:
-        """Yield what is ready, one item per camera in turn, at most ``max_items`` at once.
+        """Yield what is ready, one item per camera at most, at most ``max_items`` at once.
 
-        It never waits for a camera: a batch is what is there. Idle, it holds one item; under
-        load, lanes fill while the model runs and batches grow by themselves. Raises
-        ``ValueError`` when ``max_items`` is below 1.
+        A batch is what is there: it waits for more only if the fan's order says so, and until
+        the instant it says. Idle, it holds one item; under load, lanes fill while the model runs
+        and batches grow by themselves. Raises ``ValueError`` when ``max_items`` is below 1.
         """
         if max_items < 1:
             raise ValueError(f"fan {self.name!r}: a batch holds at least 1 item, not {max_items}")
@@ -251,20 +116,37 @@ class FanIn(Generic[T]):
             del batch  # do not keep pictures alive while waiting
 
     def _take(self, max_items: int) -> Batch[T] | None:
-        with self._lock:
-            while not self._ready:
-                if self._aborted or self._finished():
-                    return None
-                self._ready_or_over.wait()
-            taken: list[tuple[Lane[T], T]] = []
-            while self._ready and len(taken) < max_items:
-                lane = self._ready.popleft()
-                taken.append((lane, lane._items.popleft()))
-                lane._held += 1
-                lane._not_full.notify()
-            if self._finished():
-                self._ready_or_over.notify_all()
-            return Batch(self, taken)
+        while True:
+            gone: list[T] = []  # what is dropped is freed when the lock is let go
+            with self._lock:
+                while not self._ready:
+                    if self._aborted or self._finished():
+                        return None
+                    self._ready_or_over.wait()
+                now = self._clock()
+                choice = self._order.choose(self._ready.keys(), max_items, now, len(self._lanes))
+                for lane, reason in choice.drop:
+                    del self._ready[lane]
+                    gone.append(lane._pop())
+                    lane._dropped["infer", reason] += 1
+                    lane._free = True
+                    self._queue(lane)
+                taken: list[tuple[Lane[T], T]] = []
+                for lane in choice.serve:
+                    del self._ready[lane]
+                    taken.append((lane, lane._pop()))
+                    lane._held += 1
+                if (taken or gone) and self._finished():
+                    self._ready_or_over.notify_all()
+                if taken:
+                    if self._ready and self._deferred:  # whoever was woken for these may wait
+                        self._ready_or_over.notify()
+                    return Batch(self, taken, now)
+                if not gone:
+                    if choice.until is None:
+                        raise RuntimeError(f"fan {self.name!r}: its order chose nothing")
+                    self._deferred = True
+                    self._ready_or_over.wait(max(0.0, choice.until - now))
 
     def _finished(self) -> bool:
         """With the lock held: nothing is left and nothing can come."""
@@ -276,12 +158,15 @@ class FanIn(Generic[T]):
         """With the lock held: queue the lane for a worker if it is free and has items."""
         if lane._items and lane._free:
             lane._free = False
-            self._ready.append(lane)
+            self._ready[lane] = None
             self._ready_or_over.notify()
 
-    def _release(self, lanes: list[Lane[T]]) -> None:
-        """Let workers take from these lanes again."""
+    def _release(self, lanes: list[Lane[T]], taken_at: float) -> None:
+        """Let workers take from these lanes again, which one took from at ``taken_at``."""
         with self._lock:
+            if lanes:  # none: the batch had ended already
+                now = self._clock()
+                self._order.ended(lanes, now - taken_at, now)
             for lane in lanes:
                 lane._free = True
                 self._queue(lane)

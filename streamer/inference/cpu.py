@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -46,9 +47,6 @@ class PlainNetwork:
     def ready(self, shape: tuple[int, ...]) -> bool:  # noqa: ARG002 - every shape is alike
         """Always."""
         return True
-
-    def prepare(self, batch: Floats, new_options: Callable[[], Any]) -> None:
-        """Nothing has to be."""
 
     def run(self, batch: Floats, options: Any) -> list[Floats]:
         """The outputs, as new arrays. Raises what onnxruntime raises."""
@@ -111,7 +109,9 @@ class QuickNetwork(PlainNetwork):
         best = None
         if networks:
             plain = PlainNetwork(self._session, self._image, self._outputs)
-            times = _fastest({0: plain, **networks}, noise, new_options)
+            tried = {0: plain, **networks}
+            runs = [partial(_run, network, noise, new_options) for network in tried.values()]
+            times = dict(zip(tried, least_seconds(*runs), strict=True))
             block = min(networks, key=lambda block: times[block])
             if times[block] < WORTH * times[0]:
                 best = Trial(block, times[block] / times[0])
@@ -127,14 +127,16 @@ def _agree(found: list[Floats], wanted: list[Floats]) -> bool:
     )
 
 
-def _fastest(
-    networks: dict[int, PlainNetwork], batch: Floats, new_options: Callable[[], Any]
-) -> dict[int, float]:
-    """The least seconds of a run of each, in turn: what else the machine does only adds."""
-    times: dict[int, float] = dict.fromkeys(networks, float("inf"))
+def _run(network: PlainNetwork, batch: Floats, new_options: Callable[[], Any]) -> None:
+    network.run(batch, new_options())
+
+
+def least_seconds(*runs: Callable[[], object]) -> list[float]:
+    """The least seconds of each, in turn: what else the machine does only adds."""
+    times = [float("inf")] * len(runs)
     for _ in range(ROUNDS):
-        for number, network in networks.items():
+        for n, run in enumerate(runs):
             began = time.perf_counter()
-            network.run(batch, new_options())
-            times[number] = min(times[number], time.perf_counter() - began)
+            run()
+            times[n] = min(times[n], time.perf_counter() - began)
     return times

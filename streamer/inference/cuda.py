@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 
-from streamer.types import Floats
+from streamer.types import Floats, Image
 
 MAX_BATCH: Final = 16
 """Pictures in one run: more gains nothing on the GPUs that were measured, and delays the first."""
@@ -38,7 +38,9 @@ class GpuOptions:
     None for no limit; ``cuda_graphs`` records the launches of each shape once and replays them;
     ``engines`` is the folder where TensorRT keeps what it built, None to build anew at each
     start (minutes); ``largest_input`` is the longest side of any input, pixels, and ``max_batch``
-    the most pictures in a run: TensorRT builds for these.
+    the most pictures in a run: TensorRT builds for these. ``fold`` lets a session try a network
+    that does the head's work on the GPU (folding.py), which is kept in the folder ``folded``, None
+    to make it anew; ``pixels`` is the input's height and width where such a network is opened.
     """
 
     memory_limit: int | None = None
@@ -46,6 +48,9 @@ class GpuOptions:
     engines: Path | None = None
     largest_input: int = 640
     max_batch: int = MAX_BATCH
+    fold: bool = True
+    folded: Path | None = None
+    pixels: tuple[int, int] | None = None
 
 
 def batch_sizes(max_batch: int) -> tuple[int, ...]:
@@ -80,14 +85,12 @@ def tensorrt_options(number: int, gpu: GpuOptions, *, image: str, key: str) -> d
     builds a new engine (minutes) for a shape outside of its profile.
     """
     side = gpu.largest_input
-    least, usual, most = (
-        f"{image}:{batch}x3x{height}x{width}"
-        for batch, height, width in (
-            (1, 32, 32),
-            (min(4, gpu.max_batch), -(-side * 9 // 16 // 32) * 32, side),
-            (gpu.max_batch, side, side),
-        )
-    )
+    sizes = (32, 32), (-(-side * 9 // 16 // 32) * 32, side), (side, side)
+    shapes = [f"3x{height}x{width}" for height, width in sizes]
+    if gpu.pixels is not None:
+        shapes = ["{}x{}x3".format(*gpu.pixels)] * 3
+    batches = 1, min(4, gpu.max_batch), gpu.max_batch
+    least, usual, most = (f"{image}:{n}x{each}" for n, each in zip(batches, shapes, strict=True))
     options = {
         "device_id": str(number),
         "trt_profile_min_shapes": least,
@@ -156,20 +159,18 @@ class BoundNetwork:
         """Whether a batch of this shape ran before, so that the next run is quick."""
         return self._padded(shape) in self._bindings
 
-    def prepare(self, batch: Floats, new_options: Callable[[], Any]) -> None:
-        """Nothing beyond the first runs, which bind and record."""
-
     def _padded(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (self.batch_size(shape[0]), *shape[1:])
 
-    def run(self, batch: Floats, options: Any) -> list[Floats]:
+    def run(self, batch: Floats | Image, options: Any) -> list[Floats]:
         """The outputs for ``batch`` (N, 3, H, W), as new arrays of N rows each.
 
-        ``options`` are fresh ``RunOptions``. A batch of :meth:`batch_size` is taken as it is,
-        any other is copied. Raises what onnxruntime raises.
+        A folded network takes (N, H, W, 3) uint8, and its one row for the whole batch stays one.
+        ``options`` are fresh ``RunOptions``. A batch of :meth:`batch_size` is taken as it is, any
+        other is copied. Raises what onnxruntime raises.
         """
         shape = self._padded(batch.shape)
-        whole = batch
+        whole: Floats | Image = batch
         if shape != batch.shape:
             whole = np.zeros(shape, batch.dtype)
             whole[: len(batch)] = batch
@@ -186,7 +187,7 @@ class BoundNetwork:
             found = binding.io.copy_outputs_to_cpu()
         return [cast("Floats", output)[: len(batch)] for output in found]
 
-    def _bind(self, batch: Floats, options: Any) -> _Binding:
+    def _bind(self, batch: Floats | Image, options: Any) -> _Binding:
         """Run once with outputs where onnxruntime puts them, and leave them there for ever."""
         while len(self._bindings) >= _BINDINGS:
             self._drop(self._bindings.popitem(last=False)[1])

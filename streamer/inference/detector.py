@@ -6,33 +6,35 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamer.inference.ladder import Ladder
 from streamer.inference.session import Session
-from streamer.types import Faces, Floats, Picture
+from streamer.types import Faces, Picture
+from streamer.vision.folded import from_folded, overfull, to_pixels
 from streamer.vision.letterbox import Letterbox
 from streamer.vision.picture import ArrayPicture
 from streamer.vision.retinaface import from_output, to_input
 
 _BUFFERS: Final = 4
-"""Input sizes for which a thread keeps its buffer; one of 640x384 takes 3 MB a picture."""
+"""Inputs for which a thread keeps its buffer; one of 640x384 takes 3 MB a picture at most."""
 
 
 class _Buffers(threading.local):
-    """Input buffers of one thread, by (height, width), the one used last at the end."""
+    """Input buffers of one thread, by the shape of a picture, the one used last at the end."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[int, int], Floats] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, int, int], NDArray[Any]] = OrderedDict()
 
-    def get(self, count: int, height: int, width: int) -> Floats:
-        """A C-contiguous (count, 3, height, width) float32 array, with whatever in it."""
-        buffer = self._kept.pop((height, width), None)
+    def get(self, count: int, shape: tuple[int, int, int], dtype: type) -> NDArray[Any]:
+        """A C-contiguous (count, *shape) array, with whatever in it; a shape has one dtype."""
+        buffer = self._kept.pop(shape, None)
         if buffer is None or len(buffer) < count:
-            buffer = np.empty((count, 3, height, width), np.float32)
-        self._kept[height, width] = buffer
+            buffer = np.empty((count, *shape), dtype)
+        self._kept[shape] = buffer
         if len(self._kept) > _BUFFERS:
             self._kept.popitem(last=False)
         return buffer[:count]
@@ -89,30 +91,60 @@ class RetinaFace:
         *,
         warming: bool = False,
     ) -> list[Faces]:
-        run = session.warm_up if warming else session.run
         boxes = [Letterbox.fit(p.width, p.height, input_size) for p in pictures]
         groups: dict[tuple[int, int], list[int]] = {}
         for position, box in enumerate(boxes):
             groups.setdefault((box.input_height, box.input_width), []).append(position)
         found: dict[int, Faces] = {}
-        for (height, width), positions in groups.items():
-            letterboxes = [boxes[p] for p in positions]
-            count = len(positions)
-            # A GPU runs batches of a few sizes; in the rest of the buffer may be whatever is.
-            batch = self._buffers.get(session.batch_size(count), height, width)
-            to_input([pictures[p] for p in positions], letterboxes, out=batch[:count])
-            loc, conf, landmarks = run(batch)
-            faces = from_output(
-                loc[:count],
-                conf[:count],
-                landmarks[:count],
-                letterboxes,
-                confidence=self._confidence,
-                nms=self._nms,
-                max_faces=self._max_faces,
-            )
-            found.update(zip(positions, faces, strict=True))
+        for size, positions in groups.items():
+            look = self._by_folded if session.folds(*size, trial=warming) else self._by_plain
+            some, theirs = [pictures[p] for p in positions], [boxes[p] for p in positions]
+            found.update(zip(positions, look(session, some, theirs, warming), strict=True))
         return [found[position] for position in range(len(pictures))]
+
+    def _by_plain(
+        self,
+        session: Session,
+        pictures: Sequence[Picture],
+        boxes: Sequence[Letterbox],
+        warming: bool,
+    ) -> list[Faces]:
+        """The faces of pictures of one input size, by the plain network."""
+        count, shape = len(pictures), (3, boxes[0].input_height, boxes[0].input_width)
+        # A GPU runs batches of a few sizes; in the rest of the buffer may be whatever is.
+        batch = self._buffers.get(session.batch_size(count), shape, np.float32)
+        to_input(pictures, boxes, out=batch[:count])
+        outputs = session.warm_up(batch) if warming else session.run(batch)
+        loc, conf, landmarks = (output[:count] for output in outputs)
+        return from_output(
+            loc, conf, landmarks, boxes,
+            confidence=self._confidence, nms=self._nms, max_faces=self._max_faces,
+        )  # fmt: skip
+
+    def _by_folded(
+        self,
+        session: Session,
+        pictures: Sequence[Picture],
+        boxes: Sequence[Letterbox],
+        warming: bool,
+    ) -> list[Faces]:
+        """The same by the folded network."""
+        count, shape = len(pictures), (boxes[0].input_height, boxes[0].input_width, 3)
+        pixels = self._buffers.get(session.batch_size(count), shape, np.uint8)
+        to_pixels(pictures, boxes, out=pixels[:count])
+        outputs = session.warm_up_folded(pixels) if warming else session.run_folded(pixels)
+        candidates, extremes = outputs[0][:count], outputs[1]
+        found = from_folded(
+            candidates, extremes, boxes,
+            confidence=self._confidence, nms=self._nms, max_faces=self._max_faces,
+        )  # fmt: skip
+        # A crowd of more candidates than the graph gives: only the plain network tells them all.
+        crowds = np.flatnonzero(overfull(candidates, boxes, self._confidence)).tolist()
+        if crowds:
+            some, theirs = [pictures[n] for n in crowds], [boxes[n] for n in crowds]
+            for n, faces in zip(crowds, self._by_plain(session, some, theirs, False), strict=True):
+                found[n] = faces
+        return found
 
     @property
     def input_size(self) -> int:

@@ -21,6 +21,7 @@ from streamer.errors import ModelError
 from streamer.types import Floats
 from streamer.vision.anchors import priors
 from streamer.vision.boxes import VARIANCES
+from streamer.vision.folded import COLUMNS
 from streamer.vision.letterbox import MULTIPLE
 from streamer.vision.retinaface import MEAN_BGR
 
@@ -31,9 +32,6 @@ TOP_K: Final = 1024
 """Candidates kept for each picture. Before suppression a small face has about 10 of them and a
 large one up to 40 (counted on the reference pictures above a score of 0.6), so this is room for
 a hundred small faces or 25 that fill the picture."""
-
-COLUMNS: Final = 15
-"""Numbers of a candidate: x1, y1, x2, y2, score, then x, y of five landmarks."""
 
 _OPSETS: Final = range(11, 64)  # GatherElements came with 11; the forms used here still stand
 
@@ -51,6 +49,17 @@ class Ports(NamedTuple):
     loc: str
     conf: str
     landmarks: str
+
+
+class FoldedPorts(NamedTuple):
+    """Names that a folded RetinaFace gives its input and its outputs."""
+
+    image: str
+    candidates: str
+    extremes: str
+
+
+FOLDED: Final = FoldedPorts("pixels", "candidates", "extremes")
 
 
 def fields(message: bytes) -> Iterator[Field]:
@@ -101,14 +110,14 @@ def _not_onnx() -> ModelError:
 
 def encode(*content: tuple[int, int | str | bytes]) -> bytes:
     """A protobuf message of these fields: whole numbers as varints, text and bytes by length."""
-    out = bytearray()
+    out = []
     for number, value in content:
         if isinstance(value, int):
-            out += _packed(number << 3) + _packed(value & (1 << 64) - 1)
+            out += [_packed(number << 3), _packed(value & (1 << 64) - 1)]
         else:
             data = value.encode() if isinstance(value, str) else value
-            out += _packed(number << 3 | 2) + _packed(len(data)) + data
-    return bytes(out)
+            out += [_packed(number << 3 | 2), _packed(len(data)), data]
+    return b"".join(out)  # each weight is copied once
 
 
 def _packed(value: int) -> bytes:
@@ -180,15 +189,7 @@ def name_of(value: int | bytes, number: int) -> str:
     return found.decode(errors="replace") if isinstance(found, bytes) else ""
 
 
-def fold(
-    model: bytes,
-    ports: Ports,
-    *,
-    height: int,
-    width: int,
-    batch: int | None = None,
-    top_k: int = TOP_K,
-) -> bytes:
+def fold(model: bytes, ports: Ports, *, height: int, width: int, top_k: int = TOP_K) -> bytes:
     """Fold a plain RetinaFace for inputs of ``height`` x ``width`` pixels, multiples of 32.
 
     ``model`` takes float32 (N, 3, H, W), blue, green, red, the mean subtracted, and gives
@@ -196,9 +197,9 @@ def fold(
     ``ports`` has its names for these. The folded one takes ``pixels``, uint8 (N, H, W, 3) in BGR
     (see ``vision/folded.py``), and gives two float32 outputs: ``candidates`` (N, K, 15), the
     best ``top_k`` of the priors or all of them, best first, each x1, y1, x2, y2, score and five
-    landmarks in input pixels; and ``extremes`` (3,) of the whole batch: 0, or NaN where a number
-    of the plain outputs is not finite, then the lowest and the highest probability. ``batch``
-    fixes N, None leaves it open. The same arguments always give the same bytes.
+    landmarks in input pixels; and ``extremes`` (1, 3) of the whole batch: 0, or NaN where a number
+    of the plain outputs is not finite, then the lowest and the highest probability. N stays open.
+    The same arguments always give the same bytes.
 
     Decoding is that of :mod:`streamer.vision.boxes`, with the size of the input multiplied into
     the table of priors. Raises :class:`ModelError` when the model is no such ONNX file, and
@@ -206,8 +207,8 @@ def fold(
     """
     if min(height, width) < MULTIPLE or height % MULTIPLE or width % MULTIPLE:
         raise ValueError(f"an input has sides in multiples of 32, not {width}x{height}")
-    if top_k < 1 or (batch is not None and batch < 1):
-        raise ValueError(f"top_k and batch must be at least 1, not {top_k} and {batch}")
+    if top_k < 1:
+        raise ValueError(f"top_k must be at least 1, not {top_k}")
     rest, graph, _ = graph_of(model)
     weights = {name_of(value, 8) for number, value in graph if number == 5}
     images = {name_of(value, 1) for number, value in graph if number == 11} - weights
@@ -220,7 +221,6 @@ def fold(
         )
     table = _pixel_priors(height, width)
     best = min(top_k, len(table))
-    any_batch = "batch" if batch is None else batch
     # Inputs, outputs and the sizes noted for values between them (13) are of the plain shapes.
     kept = [
         (number, value)
@@ -231,9 +231,9 @@ def fold(
         *_front(ports.image),
         *kept,
         *_back(ports, table, best),
-        port(11, "pixels", _UINT8, (any_batch, height, width, 3)),
-        port(12, "candidates", FLOAT, (any_batch, best, COLUMNS)),
-        port(12, "extremes", FLOAT, (3,)),
+        port(11, FOLDED.image, _UINT8, ("batch", height, width, 3)),
+        port(12, FOLDED.candidates, FLOAT, ("batch", best, COLUMNS)),
+        port(12, FOLDED.extremes, FLOAT, (1, 3)),
     ]
     return encode(*rest, (7, encode(*folded)))
 
@@ -243,7 +243,7 @@ def _front(image: str) -> list[Field]:
     mean = np.array(MEAN_BGR, np.float32).reshape(1, 3, 1, 1)
     return [
         tensor("fold/mean", mean),
-        node("Transpose", ["pixels"], "fold/planes", perm=[0, 3, 1, 2]),
+        node("Transpose", [FOLDED.image], "fold/planes", perm=[0, 3, 1, 2]),
         node("Cast", ["fold/planes"], "fold/floats", to=FLOAT),
         node("Sub", ["fold/floats", "fold/mean"], image),
     ]
@@ -283,12 +283,12 @@ def _back(ports: Ports, table: Floats, best: int) -> list[Field]:
     # 0 times a number that is not finite is NaN, and so is a sum with it, on every device.
     zeros = add("Mul", [everything, constant("zero", 0, dtype=np.float32)], "fold/zeros")
     parts = [("ReduceSum", zeros), ("ReduceMin", ports.conf), ("ReduceMax", ports.conf)]
-    one = constant("one", 1)
+    one = constant("one", 1, 1)
     extremes = [
         add("Reshape", [add(kind, [source], f"fold/{kind}", keepdims=0), one], f"fold/{kind}/1")
         for kind, source in parts
     ]
-    add("Concat", extremes, "extremes", axis=0)
+    add("Concat", extremes, FOLDED.extremes, axis=1)
 
     face = add("Gather", [ports.conf, "fold/one/0"], "fold/face", axis=2)
     made.append(tensor("fold/one/0", np.array(1, np.int64)))
@@ -311,5 +311,5 @@ def _back(ports: Ports, table: Floats, best: int) -> list[Field]:
     middle = columns(points, 10, 12, "middle")
     low, high = (add(k, [middle, half], f"fold/{k}") for k in ("Sub", "Add"))
     landmarks = columns(points, 0, 10, "landmarks")
-    add("Concat", [low, high, scores, landmarks], "candidates", axis=2)
+    add("Concat", [low, high, scores, landmarks], FOLDED.candidates, axis=2)
     return made

@@ -9,17 +9,19 @@ and with the GPU build of onnxruntime on a machine without a GPU.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final, Protocol
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
 from streamer.errors import DetectionFailed, DeviceError, MissingDependency, ModelError, OutOfMemory
+from streamer.inference.contract import Network, ports_of
 from streamer.inference.cpu import PlainNetwork, QuickNetwork
 from streamer.inference.cuda import BoundNetwork, GpuOptions, batch_sizes
 from streamer.inference.failures import (
@@ -29,6 +31,7 @@ from streamer.inference.failures import (
     one_line,
     shape_of,
 )
+from streamer.inference.folding import Folding, opener
 from streamer.inference.graph import Ports
 from streamer.inference.ladder import MemoryCounts
 from streamer.inference.providers import (
@@ -42,7 +45,9 @@ from streamer.inference.providers import (
 )
 from streamer.inference.quicken import quicken
 from streamer.inference.watchdog import Watchdog, Watched
-from streamer.types import Floats
+from streamer.types import Floats, Image
+
+_Outputs = TypeVar("_Outputs")
 
 _INSTALL: Final = "install it with: pip install 'streamer[cpu]' or 'streamer[gpu]', not both"
 
@@ -68,25 +73,6 @@ _OPENING = threading.Lock()
 """Sessions are opened one at a time: two at once on one GPU have crashed."""
 
 
-class Network(Protocol):
-    """What runs batches: onnxruntime as it is, or :class:`streamer.inference.cuda.BoundNetwork`."""
-
-    def batch_size(self, pictures: int) -> int:
-        """How many pictures to run for so many."""
-
-    def ready(self, shape: tuple[int, ...]) -> bool:
-        """Whether the next run of this shape is as quick as any."""
-
-    def prepare(self, batch: Floats, new_options: Callable[[], Any]) -> None:
-        """Do what makes later runs of this shape quick; ``new_options`` makes ``RunOptions``."""
-
-    def run(self, batch: Floats, options: Any) -> list[Floats]:
-        """The outputs; ``options`` are fresh ``RunOptions``."""
-
-    def free(self) -> None:
-        """Give back memory that is kept to be quick."""
-
-
 class Session:
     """A network that is ready to run. Made by :func:`open_session`; any thread may run it.
 
@@ -95,7 +81,7 @@ class Session:
     onnxruntime tells. ``warning`` is one sentence for a person when "auto" found signs of a GPU
     and could not use it, else None. ``memory`` counts what :class:`streamer.inference.ladder.
     Ladder` did, ``hangs`` the runs that were ended for taking too long, and ``warmed`` is how
-    many seconds a run took when it was warm, by the shape of the batch.
+    many seconds a run took when it was warm, by the shape (N, 3, H, W) of it.
     """
 
     def __init__(
@@ -110,8 +96,9 @@ class Session:
         watchdog: Watchdog | None = None,
         run_s: float = RUN_S,
         rewrite: Callable[[Ports, int, int, int], PlainNetwork | None] | None = None,
+        fold: Callable[[Ports, int, int], Network[Image]] | None = None,
     ) -> None:
-        """Take an onnxruntime session; see :class:`QuickNetwork` for ``rewrite``.
+        """Take an onnxruntime session; see :class:`QuickNetwork` and :class:`Folding` for the rest.
 
         Raises :class:`ModelError` unless it is a RetinaFace.
         """
@@ -128,9 +115,9 @@ class Session:
         self._run_s = run_s
         self._first_s = FIRST_TENSORRT_RUN_S if opened.kind == "tensorrt" else FIRST_RUN_S
         self._pace: float | None = None  # seconds a run may take for each number of its batch
-        ports = _signature(opened.session)
+        ports = ports_of(opened.session)
         image, outputs = ports.image, list(ports[1:])
-        self._network: Network = PlainNetwork(opened.session, image, outputs)
+        self._network: Network[Floats] = PlainNetwork(opened.session, image, outputs)
         if rewrite is not None:
             self._network = QuickNetwork(opened.session, image, outputs, partial(rewrite, ports))
         if opened.kind in ("cuda", "tensorrt"):
@@ -140,6 +127,7 @@ class Session:
                 sizes=batch_sizes(gpu.max_batch), number=number,
                 graphs=gpu.cuda_graphs and opened.kind == "cuda",
             )  # fmt: skip
+        self._folding = None if fold is None else Folding(self._network, partial(fold, ports))
 
     def batch_size(self, pictures: int) -> int:
         """How many pictures to give to :meth:`run` for so many, so that nothing is copied.
@@ -158,17 +146,47 @@ class Session:
         one, when a smaller batch may fit; and :class:`DeviceError` when the GPU is lost for good:
         only a restart helps then.
         """
+        loc, conf, landmarks = self._run(self._network, batch)
+        return loc, conf, landmarks
+
+    def folds(self, height: int, width: int, *, trial: bool = False) -> bool:
+        """Whether pictures of this input size are for :meth:`run_folded`, which none is on a CPU.
+
+        With ``trial`` both are tried where they have not been, which takes as long as loading a
+        model; the log tells. Raises :class:`DeviceError` when the GPU is lost.
+        """
+        if self._folding is None:
+            return False
+        if trial:
+            self._folding.choose(height, width, self._run)
+        return self._folding.network(height, width) is not None
+
+    def run_folded(self, pixels: Image) -> tuple[Floats, Floats]:
+        """Run the folded network on ``pixels``, (N, H, W, 3) uint8 in BGR, C-contiguous.
+
+        Returns ``candidates`` (N, K, 15) and ``extremes`` (1, 3), float32, as
+        :func:`streamer.inference.graph.fold` says. Raises what :meth:`run` raises, and
+        ``ValueError`` for a size that it does not :meth:`fold <folds>`.
+        """
+        _, height, width, _ = pixels.shape
+        network = None if self._folding is None else self._folding.network(height, width)
+        if network is None:
+            raise ValueError(f"there is no folded network for {width}x{height}; use run()")
+        candidates, extremes = self._run(network, pixels)
+        return candidates, extremes
+
+    def _run(self, network: Network[Any], batch: Floats | Image) -> list[Floats]:
+        """The outputs, within the time that is right; errors as :meth:`run` says."""
         limit_s = self._first_s
-        if self._pace is not None and self._network.ready(batch.shape):
+        if self._pace is not None and network.ready(batch.shape):
             limit_s = max(self._run_s, self._pace * batch.size)
         run = self._watchdog.begin(self._new_options(), limit_s)
         try:
-            loc, conf, landmarks = self._network.run(batch, run.options)
+            return network.run(batch, run.options)
         except self._errors as error:
             raise self._failure(error, batch, run) from None
         finally:
             self._watchdog.end(run)
-        return loc, conf, landmarks
 
     def warm_up(self, batch: Floats) -> tuple[Floats, Floats, Floats]:
         """Run ``batch`` twice; the second run is timed into ``warmed`` and sets the time limit.
@@ -178,12 +196,20 @@ class Session:
         """
         if isinstance(self._network, QuickNetwork):
             self._choose(self._network, batch)
-        self.run(batch)
+        return self._warm(partial(self.run, batch), batch.shape)
+
+    def warm_up_folded(self, pixels: Image) -> tuple[Floats, Floats]:
+        """As :meth:`warm_up`, for what :meth:`run_folded` takes, gives and raises."""
+        count, height, width, colours = pixels.shape
+        return self._warm(partial(self.run_folded, pixels), (count, colours, height, width))
+
+    def _warm(self, run: Callable[[], _Outputs], shape: tuple[int, ...]) -> _Outputs:
+        run()
         began = time.perf_counter()
-        outputs = self.run(batch)
+        outputs = run()
         seconds = time.perf_counter() - began
-        self.warmed[batch.shape] = seconds
-        self._pace = max(self._pace or 0.0, WARM_UPS * seconds / batch.size)
+        self.warmed[shape] = seconds
+        self._pace = max(self._pace or 0.0, WARM_UPS * seconds / math.prod(shape))
         return outputs
 
     def _choose(self, network: QuickNetwork, batch: Floats) -> None:
@@ -200,7 +226,7 @@ class Session:
         """Seconds that a run goes on although it was told to end; 0 when none does."""
         return self._watchdog.stuck_s()
 
-    def _failure(self, error: Exception, batch: Floats, run: Watched) -> Exception:
+    def _failure(self, error: Exception, batch: Floats | Image, run: Watched) -> Exception:
         """What to raise for what onnxruntime raised."""
         if self.provider != "cpu" and gpu_is_gone(error):
             return DeviceError(
@@ -216,6 +242,8 @@ class Session:
             )
         if no_memory(error):
             self._network.free()
+            if self._folding is not None:
+                self._folding.free()
             return OutOfMemory(
                 f"there is no memory for a batch of shape {shape} ({one_line(error)}); "
                 "use a smaller batch or input size, or leave more memory to streamer"
@@ -291,7 +319,11 @@ def _open_proved(
 ) -> Session:
     """Open on a device and run once: only that proves cuDNN and the GPU's own code."""
     opened = open_device(ort, model, asked, threads=threads, gpu=gpu)
-    session = Session(opened, ort=ort, requested=device, gpu=gpu, number=asked.number)
+    fold = None
+    # A limit is for the arena of one session, and each folded network would have another.
+    if gpu.fold and gpu.memory_limit is None and opened.kind in ("cuda", "tensorrt"):
+        fold = opener(ort, model, asked, threads=threads, gpu=gpu, opening=_OPENING)
+    session = Session(opened, ort=ort, requested=device, gpu=gpu, number=asked.number, fold=fold)
     sides = [side if isinstance(side, int) else 0 for side in opened.session.get_inputs()[0].shape]
     batch = np.zeros((sides[0] or 1, 3, sides[2] or 32, sides[3] or 32), np.float32)
     try:
@@ -316,26 +348,3 @@ def _onnxruntime() -> ModuleType:
     onnxruntime.set_default_logger_severity(3)  # errors only: no warnings about strange hardware
     module: ModuleType = onnxruntime
     return module
-
-
-def _signature(session: Any) -> Ports:
-    """Names of the input and of the outputs."""
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    by_width = {o.shape[2]: o.name for o in outputs if len(o.shape) == 3}
-    if not (
-        len(inputs) == 1
-        and inputs[0].type == "tensor(float)"
-        and len(inputs[0].shape) == 4
-        and inputs[0].shape[1] == 3
-        and len(outputs) == 3
-        and all(o.type == "tensor(float)" for o in outputs)
-        and set(by_width) == {4, 2, 10}
-    ):
-        takes = ", ".join(f"{i.name} {i.shape}" for i in inputs)
-        gives = ", ".join(f"{o.name} {o.shape}" for o in outputs)
-        raise ModelError(
-            "this model is not a RetinaFace: it should take float (N, 3, H, W) and give (N, P, 4),"
-            f" (N, P, 2) and (N, P, 10), but takes {takes} and gives {gives}; "
-            "use a model of models/registry.toml"
-        )
-    return Ports(inputs[0].name, by_width[4], by_width[2], by_width[10])

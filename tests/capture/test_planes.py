@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from itertools import product
 
 import av
 import numpy as np
@@ -90,7 +89,8 @@ def test_a_decoded_picture_keeps_every_byte_of_its_colours(
             assert np.array_equal(copied.bgr(*asked), direct.bgr(*asked)), (asked, layout)
 
 
-@pytest.mark.parametrize(("size", "form"), [*product([(641, 361), (33, 17)], ["yuv420p", "nv12"])])
+@pytest.mark.parametrize("size", [(641, 361), (33, 17)])
+@pytest.mark.parametrize("form", ["yuv420p", "nv12", "p010le"])
 def test_odd_sizes(size: tuple[int, int], form: str) -> None:
     direct = AvPicture(patches(*size, form), ColourConverter())
     copied, layout = through_bytes(direct, Developer())

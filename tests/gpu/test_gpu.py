@@ -8,9 +8,13 @@ import statistics
 import threading
 import time
 
+import av
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
+from streamer.capture.av_picture import AvPicture, ColourConverter
+from streamer.capture.pyav import gpu_context
 from streamer.errors import DeviceError
 from streamer.inference.cuda import GpuOptions
 from streamer.inference.detector import RetinaFace
@@ -18,6 +22,9 @@ from streamer.inference.diagnosis import read_driver
 from streamer.inference.session import Session, open_session
 from streamer.vision.boxes import iou
 from streamer.vision.picture import ArrayPicture
+from tests.conftest import ROOT
+
+DEMO = ROOT / "streamer" / "assets" / "demo.mp4"
 
 pytestmark = pytest.mark.gpu
 
@@ -115,6 +122,46 @@ def test_threads_take_turns(cuda) -> None:
         thread.join()
     for n, reference in enumerate(alone):
         close(found[n], reference, atol=1e-3)
+
+
+@pytest.mark.parametrize("graphs", [False, True])
+def test_a_folded_network_agrees_and_finds_the_same_faces(model_bytes, astronaut, graphs) -> None:
+    session = opened(model_bytes, cuda_graphs=graphs)
+    plain = RetinaFace(opened(model_bytes, fold=False))
+    picture = ArrayPicture(astronaut.copy())
+    [reference] = plain.detect([picture])
+    with capture_logs() as said:
+        mine = RetinaFace(session)
+        for count in (1, 2, 4):
+            mine.warm_up(512, 512, count)
+    lines = [line for line in said if line["event"] in ("folded", "not_folded", "folding_failed")]
+    assert [line["event"] for line in lines] != ["folding_failed"], lines
+    if not session.folds(640, 640):
+        pytest.skip(f"folded it is not quicker here: {lines}")
+    for count in (1, 3, 4):
+        for faces in mine.detect([picture] * count):
+            np.testing.assert_allclose(faces.boxes, reference.boxes, atol=0.05)
+            np.testing.assert_allclose(faces.landmarks, reference.landmarks, atol=0.05)
+
+
+def test_a_camera_s_stream_is_decoded_by_the_gpu() -> None:
+    """NVDEC: a clip's H.264 decoded by the GPU and by software looks alike."""
+    shown = {}
+    for where in ("gpu", "software"):
+        with av.open(str(DEMO)) as container:
+            stream = container.streams.video[0]
+            own = stream.codec_context
+            context = gpu_context(own, "0") if where == "gpu" else own
+            frames = []
+            for packet in container.demux(stream):
+                frames += [AvPicture(f, ColourConverter()).bgr(320, 180)
+                           for f in context.decode(packet)]  # fmt: skip
+                if len(frames) >= 25:
+                    break
+            shown[where] = frames[:25], context.pix_fmt
+    assert shown["gpu"][1] == "cuda"
+    for ours, theirs in zip(shown["gpu"][0], shown["software"][0], strict=True):
+        assert float(np.abs(ours.astype(int) - theirs).mean()) < 1
 
 
 def test_a_gpu_that_is_not_there_is_named(model_bytes) -> None:

@@ -58,6 +58,10 @@ def test_tensorrt_gets_one_profile_in_full_and_a_folder_for_its_engines() -> Non
     assert options["trt_profile_max_shapes"] == "image:16x3x640x640"
     assert options["trt_engine_cache_path"] == "/cache/abc"
     assert options["device_id"] == "1"
+    folded = tensorrt_options(0, GpuOptions(max_batch=2, pixels=(384, 640)), image="p", key="k")
+    assert [folded[f"trt_profile_{name}_shapes"] for name in ("min", "opt", "max")] == [
+        f"p:{batch}x384x640x3" for batch in (1, 2, 2)
+    ]
     assert not any(
         "cache" in name for name in tensorrt_options(0, GpuOptions(), image="i", key="k")
     )

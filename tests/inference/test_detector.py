@@ -122,6 +122,9 @@ class Counting:
     def batch_size(self, pictures: int) -> int:
         return next((size for size in self.sizes if size >= pictures), pictures)
 
+    def folds(self, height: int, width: int, *, trial: bool = False) -> bool:
+        return False
+
     def warm_up(self, batch):
         return self.run(batch)
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from streamer.errors import ModelError
 from streamer.inference.graph import (
-    COLUMNS,
     FLOAT,
     Ports,
     encode,
@@ -24,10 +23,10 @@ from streamer.inference.graph import (
 )
 from streamer.types import Faces
 from streamer.vision.anchors import priors
-from streamer.vision.boxes import nms as suppress
+from streamer.vision.folded import COLUMNS, from_folded, to_pixels
 from streamer.vision.letterbox import Letterbox
 from streamer.vision.picture import ArrayPicture
-from streamer.vision.retinaface import MEAN_BGR, from_output, to_input
+from streamer.vision.retinaface import from_output, to_input
 from tests.inference.pictures import ROOT, model_bytes, reference_pictures
 
 PORTS = Ports("input", "loc", "conf", "landmarks")
@@ -43,15 +42,6 @@ def opened(model: bytes) -> onnxruntime.InferenceSession:
 def run_folded(model: bytes, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     candidates, extremes = opened(model).run(["candidates", "extremes"], {"pixels": pixels})
     return candidates, extremes
-
-
-def read(rows: np.ndarray, box: Letterbox, confidence: float, nms: float) -> Faces:
-    """What is left to do behind a folded network."""
-    rows = rows[rows[:, 4] > confidence]
-    best = suppress(rows[:, :4], rows[:, 4], nms)
-    boxes, points = box.to_original(rows[best, :4], rows[best, 5:].reshape(-1, 5, 2))
-    real = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    return Faces(boxes[real], rows[best, 4][real], points[real])
 
 
 def assert_same(found: Faces, expected: Faces) -> None:
@@ -74,33 +64,20 @@ def plain() -> onnxruntime.InferenceSession:
     return opened(model_bytes())
 
 
-def padded(pictures: list[np.ndarray], boxes: list[Letterbox]) -> np.ndarray:
-    """Pictures as bytes in one input, with the mean around them."""
-    shape = (len(pictures), boxes[0].input_height, boxes[0].input_width, 3)
-    batch = np.full(shape, np.array(MEAN_BGR, np.uint8))
-    for canvas, pixels, box in zip(batch, pictures, boxes, strict=True):
-        fitted = ArrayPicture(pixels.copy()).bgr(box.content_width, box.content_height)
-        canvas[: box.content_height, : box.content_width] = fitted
-    return batch
-
-
-def both(
-    images: list[np.ndarray], input_size: int, confidence: float, **options: int
-) -> list[tuple[Faces, Faces]]:
+def both(images: list[np.ndarray], input_size: int, confidence: float) -> list[tuple[Faces, Faces]]:
     """Faces of each picture by the folded and by the plain network."""
     boxes = [Letterbox.fit(p.shape[1], p.shape[0], input_size) for p in images]
-    batch = to_input([ArrayPicture(p.copy()) for p in images], boxes)
-    expected = from_output(
-        *plain().run(PORTS[1:], {PORTS.image: batch}),
-        boxes, confidence=confidence, nms=0.4, max_faces=1000,
-    )  # fmt: skip
+    asked = [ArrayPicture(p.copy()) for p in images]
+    batch = to_input(asked, boxes)
+    rules = {"confidence": confidence, "nms": 0.4, "max_faces": 1000}
+    expected = from_output(*plain().run(PORTS[1:], {PORTS.image: batch}), boxes, **rules)
     height, width = batch.shape[2:]
-    folded = fold(model_bytes(), PORTS, height=height, width=width, **options)
-    candidates, extremes = run_folded(folded, padded(images, boxes))
+    folded = fold(model_bytes(), PORTS, height=height, width=width)
+    candidates, extremes = run_folded(folded, to_pixels(asked, boxes))
     assert candidates.dtype == extremes.dtype == np.float32
-    assert extremes[0] == 0
-    assert 0 <= extremes[1] < extremes[2] <= 1
-    found = [read(rows, box, confidence, 0.4) for rows, box in zip(candidates, boxes, strict=True)]
+    assert extremes[0, 0] == 0
+    assert 0 <= extremes[0, 1] < extremes[0, 2] <= 1
+    found = from_folded(candidates, extremes, boxes, **rules)
     return list(zip(found, expected, strict=True))
 
 
@@ -118,11 +95,9 @@ def test_the_pictures_do_show_faces() -> None:
     assert max(counts) >= 10
 
 
-@pytest.mark.parametrize("batch", [None, 3])
-def test_pictures_of_one_batch_do_not_mix(batch: int | None) -> None:
+def test_pictures_of_one_batch_do_not_mix() -> None:
     demo = [pictures()[f"demo-{n}-1280x736"] for n in (0, 60, 200)]
-    options = {} if batch is None else {"batch": batch}
-    pairs = both(demo, 640, 0.3, **options)
+    pairs = both(demo, 640, 0.3)
     for found, expected in pairs:
         assert len(expected)
         assert_same(found, expected)
@@ -145,13 +120,13 @@ def test_the_same_arguments_give_the_same_bytes() -> None:
 
 
 def test_the_signature_says_what_goes_in_and_out() -> None:
-    session = opened(fold(model_bytes(), PORTS, height=64, width=96, batch=2, top_k=9))
+    session = opened(fold(model_bytes(), PORTS, height=64, width=96, top_k=9))
     assert [(i.name, i.type, i.shape) for i in session.get_inputs()] == [
-        ("pixels", "tensor(uint8)", [2, 64, 96, 3])
+        ("pixels", "tensor(uint8)", ["batch", 64, 96, 3])
     ]
     assert [(o.name, o.shape) for o in session.get_outputs()] == [
-        ("candidates", [2, 9, COLUMNS]),
-        ("extremes", [3]),
+        ("candidates", ["batch", 9, COLUMNS]),
+        ("extremes", [1, 3]),
     ]
 
 
@@ -204,16 +179,17 @@ def test_any_answer_is_read_alike(seed, batch, size, top_k, confidence, nms, ops
     )
     pixels = np.zeros((batch, height, width, 3), np.uint8)
     candidates, extremes = run_folded(folded, pixels)
-    assert extremes.tolist() == [0, conf.min(), conf.max()]
+    assert extremes.tolist() == [[0, conf.min(), conf.max()]]
     # The plain head sees the K best of each picture, the first of equals first.
     left = np.zeros_like(conf)
     for n, order in enumerate(np.argsort(-conf[..., 1], axis=1, kind="stable")):
         left[n, order[:top_k]] = conf[n, order[:top_k]]
-    expected = from_output(
-        loc, left, landmarks, [box] * batch, confidence=confidence, nms=nms, max_faces=9999
-    )
-    for rows, faces in zip(candidates, expected, strict=True):
-        assert_same(read(rows, box, confidence, nms), faces)
+    boxes, rules = [box] * batch, {"confidence": confidence, "nms": nms, "max_faces": 9999}
+    expected = from_output(loc, left, landmarks, boxes, **rules)
+    for ours, theirs in zip(
+        from_folded(candidates, extremes, boxes, **rules), expected, strict=True
+    ):
+        assert_same(ours, theirs)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -223,7 +199,7 @@ def test_what_is_not_finite_shows_wherever_it_is(output: int, value: float) -> N
     answers[output][1, -1, -1] = value
     folded = fold(says(*answers), PORTS, height=32, width=32, top_k=1)
     _, extremes = run_folded(folded, np.zeros((2, 32, 32, 3), np.uint8))
-    assert np.isnan(extremes[0])
+    assert np.isnan(extremes[0, 0])
 
 
 @pytest.mark.parametrize(("value", "place"), [(-3, 1), (7, 2)])
@@ -232,8 +208,8 @@ def test_what_is_no_probability_shows(value: float, place: int) -> None:
     answers[1][0, 3, 0] = value
     folded = fold(says(*answers), PORTS, height=32, width=32, top_k=1)
     _, extremes = run_folded(folded, np.zeros((2, 32, 32, 3), np.uint8))
-    assert extremes[0] == 0
-    assert extremes[place] == value
+    assert extremes[0, 0] == 0
+    assert extremes[0, place] == value
 
 
 # What is no such model
@@ -278,7 +254,7 @@ def test_other_names_are_refused() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"height": 0}, {"height": 33}, {"width": 8}, {"top_k": 0}, {"batch": 0}],
+    [{"height": 0}, {"height": 33}, {"width": 8}, {"top_k": 0}],
 )
 def test_numbers_out_of_range_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="not "):

@@ -47,7 +47,7 @@ def test_the_file_is_an_onnx_model_of_its_own(tmp_path) -> None:
     assert "sha256" in session.get_modelmeta().custom_metadata_map
 
 
-@pytest.mark.parametrize("other", [{"height": 96}, {"width": 64}, {"batch": 1}, {"top_k": 7}])
+@pytest.mark.parametrize("other", [{"height": 96}, {"width": 64}])
 def test_every_argument_has_a_file_of_its_own(tmp_path, other) -> None:
     folded(model_bytes(), PORTS, tmp_path, **SIZE)
     changed = folded(model_bytes(), PORTS, tmp_path, **{**SIZE, **other})
@@ -65,6 +65,12 @@ def test_another_model_another_version_and_other_ports_too(tmp_path, monkeypatch
     monkeypatch.setattr("streamer.inference.graph_cache.fold", lambda *_, **__: b"other ports")
     ports = PORTS._replace(loc="boxes")
     assert folded(model_bytes(), ports, tmp_path, **SIZE) == b"other ports"
+
+
+def test_without_a_folder_it_is_made_anew(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert folded(model_bytes(), PORTS, None, **SIZE) == fold(model_bytes(), PORTS, **SIZE)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from streamer.inference.providers import Opened, open_cpu
 from streamer.inference.session import Session, open_session
 from streamer.inference.watchdog import Watchdog
 from tests.faults.looping_model import looping_model
-from tests.inference.fake_ort import IMAGE, OUTPUTS, STATE, FakeBuild, FakeSession, node
+from tests.inference.fake_ort import IMAGE, OUTPUTS, STATE, FakeBuild, FakeSession
 from tests.inference.pictures import model_bytes
 
 HAS_CUDA = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
@@ -90,24 +90,6 @@ def test_bytes_that_are_no_model_are_named_in_one_sentence(content, capfd) -> No
 def wrapped(inner, kind: str = "cpu", **more) -> Session:
     opened = Opened(inner, kind, {})
     return Session(opened, ort=FakeBuild(), requested=kind, **more)
-
-
-@pytest.mark.parametrize(
-    ("inputs", "outputs"),
-    [
-        ([IMAGE, IMAGE], OUTPUTS),
-        ([node("image", ["n", 1, "h", "w"])], OUTPUTS),
-        ([node("image", ["n", 3, "h", "w"], "tensor(uint8)")], OUTPUTS),
-        ([node("ids", ["n", "length"])], OUTPUTS),
-        ([IMAGE], OUTPUTS[:2]),
-        ([IMAGE], [*OUTPUTS, OUTPUTS[0]]),
-        ([IMAGE], [OUTPUTS[0], OUTPUTS[0], OUTPUTS[2]]),
-        ([IMAGE], [node("logits", ["n", 1000])]),
-    ],
-)
-def test_another_model_is_refused_with_what_it_takes_and_gives(inputs, outputs) -> None:
-    with pytest.raises(ModelError, match=r"not a RetinaFace.*takes.*gives.*registry.toml"):
-        wrapped(FakeSession(inputs, outputs))
 
 
 def test_outputs_are_told_apart_by_shape_whatever_their_order() -> None:

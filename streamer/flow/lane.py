@@ -1,0 +1,196 @@
+"""One camera's way into a fan, and what a worker took out of it.
+
+Everything here is guarded by the fan's one lock, and moves together with the item it counts.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from streamer.flow.channel import ChannelStats, Closed, Overflow
+from streamer.flow.ledger import Ledger
+from streamer.flow.order import Label, Terms
+
+if TYPE_CHECKING:
+    from streamer.flow.fan import FanIn
+
+T = TypeVar("T")
+
+
+class Lane(Generic[T]):
+    """One camera's way into a fan; made by :meth:`streamer.flow.fan.FanIn.add_lane`."""
+
+    def __init__(
+        self, fan: FanIn[T], name: str, capacity: int, overflow: Overflow, terms: Terms
+    ) -> None:
+        """Make an empty lane; use :meth:`streamer.flow.fan.FanIn.add_lane`."""
+        self.name = name
+        self.terms = terms
+        self.notes: Any = None  # of the fan's order
+        self.label = Label(0.0)  # of the oldest item; means nothing while there is none
+        self.capacity = capacity
+        self.overflow: Overflow = overflow
+        self._fan = fan
+        self._not_full = threading.Condition(fan._lock)
+        self._items: deque[T] = deque()
+        self._closed = False
+        self._free = True  # neither queued for a worker nor in a worker's hands
+        self._peak = 0
+        self._captured = 0
+        self._skipped = 0
+        self._held = 0
+        self._settled: Counter[str] = Counter()
+        self._dropped: Counter[tuple[str, str]] = Counter()
+
+    def put(self, item: T) -> None:
+        """Offer an item. Live lanes let the oldest go when full; file lanes wait for room.
+
+        Raises :class:`Closed` when no worker will take it any more; it then counts as dropped.
+        """
+        fan = self._fan
+        label = fan._label(item)
+        with fan._lock:
+            if self.overflow == "block":
+                while len(self._items) >= self.capacity and not (self._closed or fan._aborted):
+                    self._not_full.wait()
+            self._captured += 1  # a camera that waits for room has offered nothing yet
+            if self._closed or fan._aborted:
+                self._dropped["capture", "shutdown"] += 1
+                raise Closed(self.name)
+            let_go = len(self._items) >= self.capacity
+            if let_go:
+                _gone = self._items.popleft()  # freed on return, when the lock is let go
+                self._dropped["infer", "queue_full"] += 1
+            self._items.append(item)
+            if len(self._items) == 1:
+                self.label = label
+            elif let_go:
+                self.label = fan._label(self._items[0])
+            self._peak = max(self._peak, len(self._items))
+            fan._queue(self)
+
+    def _pop(self) -> T:
+        """With the lock held: take the oldest item out."""
+        item = self._items.popleft()
+        if self._items:
+            self.label = self._fan._label(self._items[0])
+        self._not_full.notify()
+        return item
+
+    def skip(self) -> None:
+        """Count a frame that pacing chose not to look at."""
+        with self._fan._lock:
+            self._captured += 1
+            self._skipped += 1
+
+    def miss(self, count: int, reason: str) -> None:
+        """Count ``count`` frames that were decoded and lost on the way here, as dropped."""
+        with self._fan._lock:
+            self._captured += count
+            self._dropped["capture", reason] += count
+
+    def close(self) -> None:
+        """Say that this camera will offer nothing more; what waits is still handed out.
+
+        A writer that waits for room gets :class:`Closed`. Closing twice does nothing more.
+        """
+        with self._fan._lock:
+            self._closed = True
+            self._not_full.notify_all()
+            self._fan._ready_or_over.notify_all()
+
+    def ledger(self) -> Ledger:
+        """Where every frame of this camera is, at this instant."""
+        with self._fan._lock:
+            return Ledger(
+                captured=self._captured,
+                settled=dict(self._settled),
+                skipped=self._skipped,
+                dropped=dict(self._dropped),
+                waiting=len(self._items),
+                held=self._held,
+            )
+
+    def stats(self) -> ChannelStats:
+        """Counters of the lane's queue. An item handed to a worker and dropped there is dropped.
+
+        ``dropped`` is by reason, whichever stage dropped; :meth:`ledger` tells the stages apart.
+        """
+        with self._fan._lock:
+            dropped: Counter[str] = Counter()
+            for (_, reason), count in self._dropped.items():
+                dropped[reason] += count
+            return ChannelStats(
+                name=self.name,
+                depth=len(self._items),
+                capacity=self.capacity,
+                peak=self._peak,
+                offered=self._captured - self._skipped,
+                delivered=sum(self._settled.values()) + self._held,
+                dropped=dict(dropped),
+            )
+
+
+class Batch(Generic[T]):
+    """Items taken by one worker, at most one from each camera.
+
+    Use it as a context, once: each item is to be settled inside; what is not counts as dropped
+    with the reason ``failed``, or ``shutdown`` when :class:`Closed` ended the work. Until the
+    batch ends, no other worker gets items of its cameras, so the order of one camera's outcomes
+    holds.
+    """
+
+    def __init__(self, fan: FanIn[T], taken: list[tuple[Lane[T], T]], taken_at: float) -> None:
+        """Made by :meth:`streamer.flow.fan.FanIn.batches`, at the instant ``taken_at``."""
+        self._fan = fan
+        self._taken_at = taken_at
+        self._open = set(range(len(taken)))
+        self._lanes = [lane for lane, _ in taken]
+        self.items = [item for _, item in taken]
+
+    def __len__(self) -> int:
+        """How many items: at least 1, and 0 when the batch has ended."""
+        return len(self.items)
+
+    def settle(self, position: int, status: str) -> None:
+        """Count the item at ``position`` of :attr:`items` as ended with ``status``.
+
+        Raises ``KeyError`` when it was settled or dropped already, or the batch has ended.
+        """
+        with self._fan._lock:
+            self._let_go(position)._settled[status] += 1
+
+    def drop(self, position: int, reason: str) -> None:
+        """Count the item at ``position`` of :attr:`items` as dropped in this stage.
+
+        Raises ``KeyError`` when it was settled or dropped already, or the batch has ended.
+        """
+        with self._fan._lock:
+            self._let_go(position)._dropped["infer", reason] += 1
+
+    def _let_go(self, position: int) -> Lane[T]:
+        """With the lock held: the lane of an item that this worker holds no longer."""
+        self._open.remove(position)
+        lane = self._lanes[position]
+        lane._held -= 1
+        return lane
+
+    def __enter__(self) -> Batch[T]:
+        """Begin the work on the batch."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Count what was forgotten and let the cameras be served again."""
+        shutdown = kind is not None and issubclass(kind, Closed)
+        for position in list(self._open):
+            self.drop(position, "shutdown" if shutdown else "failed")
+        lanes, self._lanes, self.items = self._lanes, [], []
+        self._fan._release(lanes, self._taken_at)
