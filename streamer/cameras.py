@@ -292,16 +292,8 @@ class Cameras:
         if size not in self._detectors:
             self._detectors[size] = self._engine.detector(self._model, size)
         detector = self._detectors[size]
-        line = CameraLine(
-            name,
-            camera,
-            source,
-            self._lanes,
-            detector,
-            self._clock,
-            first_epoch=epoch,
-            first_index=index,
-        )
+        line = CameraLine(name, camera, source, self._lanes, detector, self._clock,
+                          first_epoch=epoch, first_index=index)  # fmt: skip
         line.meters.next_epoch, line.meters.next_index = epoch, index
         self._lines[name] = line
         generation = self._generations[name] = self._generations.get(name, 0) + 1

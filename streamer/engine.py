@@ -103,10 +103,12 @@ class Engine:
         """Choose anew how many threads share a run, now that there are so many ``cameras``.
 
         Takes a second where that changes; meanwhile all detectors go on as before. One call at a
-        time. A session that cannot be opened now is a warning, and the old one stays.
+        time. A session that cannot be opened now is a warning, and the old one stays. Without
+        cameras nothing is to be gained: those that come next may be as many as before, and each
+        opening leaves some 15 kB in onnxruntime.
         """
         threads = self._threads_for(cameras)
-        if self._fixed or threads == self._threads:
+        if self._fixed or cameras < 1 or threads == self._threads:
             return
         log = get_logger("infer")
         try:

@@ -198,14 +198,14 @@ def test_a_hidden_tab_draws_nothing_and_sends_nothing_but_the_status(page, live,
         expect(tile(page, "door")).to_have_attribute("data-look", "live")
         # A hidden page gets no animation frames: the same, made by hand.
         page.evaluate("window.requestAnimationFrame = () => 0")
-        frame = page.evaluate("document.querySelector('[data-camera=door]').dataset.frame")
         counted = """() => new Promise(done => {
           let pictures = 0;
           const take = event => { if (typeof event.data !== "string") pictures += 1; };
           link.socket.addEventListener("message", take);
           setTimeout(() => done(pictures), 2500);
         })"""
-        page.evaluate(counted)  # what was on its way
+        page.evaluate(counted)  # what was on its way, a picture being drawn among it
+        frame = page.evaluate("document.querySelector('[data-camera=door]').dataset.frame")
         assert page.evaluate(counted) == 0
         assert frame == page.evaluate("document.querySelector('[data-camera=door]').dataset.frame")
 
