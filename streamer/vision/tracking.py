@@ -1,128 +1,331 @@
-"""Gives faces an identity from frame to frame by where they are and how they move."""
+"""Gives faces an identity over time, and says where they are when nobody looked.
+
+Detections come at any rate and unevenly, so everything is reckoned in seconds and face sizes, not
+in frames and overlaps: at five detections a second a walker's boxes no longer overlap.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer.types import Faces, Floats, Tracks
-from streamer.vision.boxes import iou
+from streamer.vision.association import GATE, WEAK_GATE, assign, gains
+from streamer.vision.kalman import Array, Motion, measured, pictured, sizes
+from streamer.vision.quality import frontality_of
 
-_NEWEST_WEIGHT: Final = 0.5
-"""Weight of the newest step in a track's velocity. One step alone carries the detector's jitter
-of a pixel or so; the mean of the last few does not."""
+# Chosen with benchmarks/tracking.py, on its clips and on other seeds than it reports.
+_SURE_SCORE: Final = 0.75
+"""A face seen once is predicted only from this score on; one seen twice always is."""
 
-_LEAST_STEP_S: Final = 1e-3
-"""A movement in less time than this says nothing about velocity: no camera is that quick."""
+_CALM_RATE: Final = 0.3
+_TYPICAL_OFF: Final = 0.5
+_MOST_UNREST: Final = 100.0
+"""How the unrest of the camera (shaking, or a detector that jitters) is learned: the variance
+is multiplied, at each look, by how far the median face is off as a share of the typical, to the
+power of the rate. Half of the expected is typical: less than the median of a normal
+distribution (0.69), because faces that are far off are not matched and so not counted."""
+
+_USEFUL_PX: Final = 112.0
+"""Face recognition scales faces to 112 pixels (ArcFace, 2019): larger pictures are no better."""
+
+ENDED_KEPT: Final = 1024
+"""Ended tracks that nobody asked for yet; beyond that the oldest are forgotten."""
+
+MOST_TRACKS: Final = 512
+"""Tracks alive at once; beyond that those not seen for longest end."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PredictedTracks(Tracks):
+    """Tracks with the age of each: ``ages_s`` (N,) float32, seconds since it was last detected.
+
+    0 is a face detected now; any other was predicted. Left out, all are 0.
+    """
+
+    ages_s: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
+
+    def __post_init__(self) -> None:
+        """Check that there is one id and one age for each face."""
+        Tracks.__post_init__(self)
+        if not len(self.ages_s):
+            object.__setattr__(self, "ages_s", np.zeros(len(self.ids), np.float32))
+        if self.ages_s.shape != self.ids.shape or self.ages_s.dtype != np.float32:
+            raise ValueError(
+                f"ages_s must have shape {self.ids.shape} and dtype float32, "
+                f"not {self.ages_s.shape} and {self.ages_s.dtype}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What is known of one track: when it was detected, how often, and its best picture so far.
+
+    The best is the one of the greatest size (up to 112 pixels) times frontality. ``size_px`` is
+    the square root of the box's area; ``frontality`` is 0..1.
+    """
+
+    id: int
+    first_at: float
+    last_at: float
+    detections: int
+    best_at: float
+    best_size_px: float
+    best_frontality: float
 
 
 @dataclass(slots=True, eq=False)
 class _Known:
     """The tracks alive, as arrays of one length, oldest first."""
 
+    motion: Motion
     ids: NDArray[np.int64]
-    boxes: Floats
-    speeds: Floats  # (N, 2), pixels per second of the centre, across and down
-    steps: NDArray[np.int64]  # how many movements each speed is made of
-    seen_at: NDArray[np.float64]
+    seen: NDArray[np.int64]  # how often it was detected
+    missed: NDArray[np.int64]  # looks in a row that did not find it
+    scores: Floats  # of the last detection
+    first_at: Array
+    last_at: Array
+    best: Array  # (N, 4): worth, instant, size, frontality
+
+    @staticmethod
+    def of(ids: NDArray[np.int64], numbers: Array, scores: Floats, best: Array) -> _Known:
+        seen, at = np.ones(len(ids), np.int64), best[:, 1]
+        return _Known(Motion.of(numbers), ids, seen, seen - 1, scores, at.copy(), at.copy(), best)
 
     def where(self, chosen: NDArray[np.bool_]) -> _Known:
+        """A copy of those ``chosen`` (N,)."""
         return _Known(
-            self.ids[chosen],
-            self.boxes[chosen],
-            self.speeds[chosen],
-            self.steps[chosen],
-            self.seen_at[chosen],
+            self.motion.where(chosen), self.ids[chosen], self.seen[chosen], self.missed[chosen],
+            self.scores[chosen], self.first_at[chosen], self.last_at[chosen], self.best[chosen],
+        )  # fmt: skip
+
+    def and_also(self, more: _Known) -> _Known:
+        return _Known(
+            self.motion.and_also(more.motion),
+            np.concatenate([self.ids, more.ids]),
+            np.concatenate([self.seen, more.seen]),
+            np.concatenate([self.missed, more.missed]),
+            np.concatenate([self.scores, more.scores]),
+            np.concatenate([self.first_at, more.first_at]),
+            np.concatenate([self.last_at, more.last_at]),
+            np.concatenate([self.best, more.best]),
         )
 
+    def sightings(self) -> list[Sighting]:
+        columns = (self.ids, self.first_at, self.last_at, self.seen, *self.best.T[1:])
+        return [Sighting(*row) for row in zip(*(c.tolist() for c in columns), strict=True)]
 
-class IouTracker:
-    """A :class:`streamer.protocols.Tracker`: overlap with a box moved at constant velocity.
 
-    Each track's last box is moved by its velocity to the instant of the new faces; pairs that
-    overlap by at least ``min_iou`` (0..1) are joined, the best overlap first. A face that finds
-    no track starts one; a track that finds no face for more than ``max_lost_s`` seconds ends.
-    Ids are int64 from 1, one camera's tracker never gives one twice, and
-    ``update`` answers in the order of the faces. For one thread at a time.
+def _nobody() -> _Known:
+    return _Known.of(
+        np.zeros(0, np.int64), np.zeros((0, 14)), np.zeros(0, np.float32), np.zeros((0, 4))
+    )
 
-    Raises ``ValueError`` when ``max_lost_s`` is negative or ``min_iou`` is not in 0..1.
+
+class FaceTracker:
+    """A :class:`streamer.protocols.Tracker` that also says where faces are between detections.
+
+    Each track's motion is filtered (:mod:`streamer.vision.kalman`), and detections are given to
+    tracks so that all together are likeliest (:mod:`streamer.vision.association`): first those
+    with a score of at least ``confident`` (0..1), then, to tracks still without one, the weaker
+    ones (the idea of ByteTrack, Zhang et al., 2022). A weak face never starts a track. A track
+    ends when no face was given to it for ``max_lost_s`` seconds, and is predicted for at most
+    ``max_predict_s`` seconds after its last detection.
+
+    Ids are int64 from 1 and one camera's tracker never gives one twice, not after :meth:`reset`
+    either. :meth:`update` and :meth:`reset` are for one thread at a time; the others may be
+    called from any thread meanwhile, and see the state before or after.
+
+    Raises ``ValueError`` when a time is negative or ``confident`` is not in 0..1.
     """
 
-    def __init__(self, *, max_lost_s: float = 1.0, min_iou: float = 0.3) -> None:
+    def __init__(
+        self, *, confident: float = 0.0, max_lost_s: float = 2.0, max_predict_s: float = 0.5
+    ) -> None:
         """Know nobody yet."""
-        if max_lost_s < 0:
-            raise ValueError(f"max_lost_s must not be negative, not {max_lost_s}")
-        if not 0 <= min_iou <= 1:
-            raise ValueError(f"min_iou must be in 0..1, not {min_iou}")
+        if not 0 <= confident <= 1:
+            raise ValueError(f"confident must be in 0..1, not {confident}")
+        for name, value in (("max_lost_s", max_lost_s), ("max_predict_s", max_predict_s)):
+            if not value >= 0:
+                raise ValueError(f"{name} must be 0 or more, not {value}")
+        self._confident = confident
         self._max_lost_s = max_lost_s
-        self._min_iou = min_iou
+        self._max_predict_s = max_predict_s
         self._next_id = 1
-        self._known = _Known(
-            np.zeros(0, np.int64),
-            np.zeros((0, 4), np.float32),
-            np.zeros((0, 2), np.float32),
-            np.zeros(0, np.int64),
-            np.zeros(0, np.float64),
-        )
+        self._unrest = 1.0
+        # One attribute, replaced as a whole and never changed: who reads it needs no lock.
+        self._state: tuple[float, _Known] = (-np.inf, _nobody())
+        self._ended: deque[Sighting] = deque(maxlen=ENDED_KEPT)
 
-    def update(self, faces: Faces, at: float) -> Tracks:
+    def update(self, faces: Faces, at: float) -> PredictedTracks:
         """Match ``faces`` seen at the instant ``at`` (seconds) to those seen before.
 
-        Instants that do not move forward are allowed; they teach nothing about velocity.
+        Answers with the faces that have a track, in the order given: all but weak ones that
+        continue none. Instants that do not move forward are taken for the latest one.
         """
-        known = self._known
+        before_at, before = self._state
+        known = self._still_alive(before, at)
         if len(known.ids):
-            known = known.where(at - known.seen_at <= self._max_lost_s)
-        old, new = self._pairs(known, faces, at)
+            known.motion.advance(at - before_at)
+        at = max(at, before_at)
+        numbers = measured(faces)
         ids = np.zeros(len(faces), np.int64)
-        ids[new] = known.ids[old]
-        self._move(known, old, faces.boxes[new], at)
-        fresh = np.flatnonzero(ids == 0)
-        ids[fresh] = np.arange(self._next_id, self._next_id + len(fresh))
-        self._next_id += len(fresh)
+        strong = faces.scores >= self._confident
+        rows, columns = self._pairs(known, numbers, strong)
+        ids[columns] = known.ids[rows]
+        best = _worth(numbers, at)
+        known.missed += 1
+        self._correct(known, rows, columns, numbers, faces.scores, best, at)
+        fresh = np.flatnonzero(strong & (ids == 0))
         if len(fresh):
-            known = _Known(
-                np.concatenate([known.ids, ids[fresh]]),
-                np.concatenate([known.boxes, faces.boxes[fresh]]),
-                np.concatenate([known.speeds, np.zeros((len(fresh), 2), np.float32)]),
-                np.concatenate([known.steps, np.zeros(len(fresh), np.int64)]),
-                np.concatenate([known.seen_at, np.full(len(fresh), at)]),
-            )
-        self._known = known
-        return Tracks(ids, faces)
+            ids[fresh] = np.arange(self._next_id, self._next_id + len(fresh))
+            self._next_id += len(fresh)
+            new = _Known.of(ids[fresh], numbers[fresh], faces.scores[fresh], best[fresh])
+            known = known.and_also(new)
+        self._state = at, known
+        tracked = ids > 0
+        if tracked.all():
+            return PredictedTracks(ids, faces)
+        kept = Faces(faces.boxes[tracked], faces.scores[tracked], faces.landmarks[tracked])
+        return PredictedTracks(ids[tracked], kept)
 
-    def _pairs(self, known: _Known, faces: Faces, at: float) -> tuple[list[int], list[int]]:
-        """Positions of tracks and of the faces they are joined to."""
-        if not len(known.ids) or not len(faces):
-            return [], []
-        ahead_s = np.maximum(at - known.seen_at, 0).astype(np.float32)
-        moved = known.boxes + np.tile(known.speeds * ahead_s[:, None], 2)
-        overlap = iou(moved, faces.boxes)
-        rows, columns = np.nonzero((overlap >= self._min_iou) & (overlap > 0))
-        best_first = np.argsort(-overlap[rows, columns], kind="stable")
-        old: dict[int, int] = {}
-        taken: set[int] = set()
-        candidates = zip(rows[best_first].tolist(), columns[best_first].tolist(), strict=True)
-        for row, column in candidates:
-            if row not in old and column not in taken:
-                old[row] = column
-                taken.add(column)
-        return list(old.keys()), list(old.values())
+    def predict(self, at: float, *, within: tuple[int, int] | None = None) -> PredictedTracks:
+        """Every track moved to the instant ``at`` (seconds), the surest first.
 
-    def _move(self, known: _Known, old: list[int], boxes: Floats, at: float) -> None:
-        """Put the tracks at positions ``old`` where their faces are now, and learn their speed."""
-        if not old:
+        Only tracks last detected at most ``max_predict_s`` ago, and sure enough to be faces:
+        detected twice, or once with a high score; one that the last look did not find is left
+        out unless it was detected three times, and one that the last two looks did not find
+        always. Scores fall with age, to half at ``max_predict_s``. Instants before the last
+        update are taken for it. With ``within`` (width, height of the picture, pixels) boxes are
+        cut to the picture, and faces with their middle outside it are left out.
+        """
+        known_at, known = self._state
+        ages = np.maximum(at - known.last_at, 0.0)
+        sure = (known.seen > 1) | (known.scores >= _SURE_SCORE)
+        found = (known.missed == 0) | ((known.missed == 1) & (known.seen > 2))
+        chosen = (ages <= self._max_predict_s) & sure & found
+        numbers = known.motion.after(max(at - known_at, 0.0) if len(known.ids) else 0.0, chosen)
+        ids, ages = known.ids[chosen], ages[chosen]
+        scores = known.scores[chosen] * (1 - 0.5 * ages / max(self._max_predict_s, 1e-9))
+        order = np.argsort(-scores, kind="stable")
+        if within is not None:
+            middle = numbers[order, :2]
+            order = order[((middle >= 0) & (middle < np.array(within))).all(axis=1)]
+        boxes, landmarks = pictured(numbers[order])
+        if within is not None:
+            np.clip(boxes, 0, np.tile(np.array(within, np.float32), 2), out=boxes)
+        predicted = Faces(boxes, scores[order].astype(np.float32), landmarks)
+        return PredictedTracks(ids[order], predicted, ages[order].astype(np.float32))
+
+    def reset(self) -> None:
+        """End all tracks, as when the camera was dialled again. Ids go on from where they were."""
+        _, known = self._state
+        self._ended.extend(known.sightings())
+        self._state = (-np.inf, _nobody())
+        self._unrest = 1.0
+
+    def alive(self) -> list[Sighting]:
+        """What is known of each track that has not ended, oldest first."""
+        return self._state[1].sightings()
+
+    def ended(self) -> list[Sighting]:
+        """The tracks that ended since the last call, in that order; of very many the newest."""
+        found = []
+        while self._ended:
+            found.append(self._ended.popleft())
+        return found
+
+    def _still_alive(self, known: _Known, at: float) -> _Known:
+        """A copy of the tracks that go on; the others are noted as ended."""
+        alive = at - known.last_at <= self._max_lost_s
+        if len(alive) > MOST_TRACKS:
+            alive[np.argsort(-known.last_at, kind="stable")[MOST_TRACKS:]] = False
+        if not alive.all():
+            self._ended.extend(known.where(~alive).sightings())
+        return known.where(alive)
+
+    def _pairs(
+        self, known: _Known, numbers: Array, strong: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Positions of tracks and of the faces they get, strong faces first."""
+        if not len(known.ids) or not len(numbers):
+            return np.zeros(0, np.intp), np.zeros(0, np.intp)
+        gates = np.where(strong, GATE, WEAK_GATE)
+        worth = gains(known.motion, known.missed, numbers, self._unrest, gates)
+        if strong.all():
+            return assign(worth)
+        strong_at, weak_at = np.flatnonzero(strong), np.flatnonzero(~strong)
+        rows, columns = assign(worth[:, strong_at])
+        free = known.seen > 1  # a weak face alone is no witness that another was one
+        free[rows] = False
+        free_at = np.flatnonzero(free)
+        more_rows, more_columns = assign(worth[free_at][:, weak_at])
+        return (
+            np.concatenate([rows, free_at[more_rows]]),
+            np.concatenate([strong_at[columns], weak_at[more_columns]]),
+        )
+
+    def _correct(
+        self,
+        known: _Known,
+        rows: NDArray[np.intp],
+        columns: NDArray[np.intp],
+        numbers: Array,
+        scores: Floats,
+        best: Array,
+        at: float,
+    ) -> None:
+        """Tell the tracks at ``rows`` what was seen of them, and learn how unruly the camera is."""
+        if not len(rows):
             return
-        passed_s = at - known.seen_at[old]
-        onward = passed_s > _LEAST_STEP_S
-        shift = (boxes - known.boxes[old]).reshape(-1, 2, 2).mean(axis=1)
-        speed = shift / np.where(onward, passed_s, 1).astype(np.float32)[:, None]
-        # The first movement is all there is to know; later ones are averaged in.
-        weight = np.where(known.steps[old] == 0, 1, _NEWEST_WEIGHT) * onward
-        known.speeds[old] += (weight[:, None] * (speed - known.speeds[old])).astype(np.float32)
-        known.steps[old] += onward
-        known.boxes[old] = boxes
-        known.seen_at[old] = np.maximum(known.seen_at[old], at)
+        off = known.motion.correct(rows, numbers[columns], self._unrest)
+        off = off[known.seen[rows] > 2]
+        if len(off):
+            change = (
+                min(max(float(np.sort(off)[len(off) // 2]) / _TYPICAL_OFF, 0.2), 20.0) ** _CALM_RATE
+            )
+            self._unrest = min(max(self._unrest * change, 1.0), _MOST_UNREST)
+        known.seen[rows] += 1
+        known.missed[rows] = 0
+        known.scores[rows] = scores[columns]
+        known.last_at[rows] = at
+        better = best[columns, 0] > known.best[rows, 0]
+        known.best[rows[better]] = best[columns[better]]
+
+
+def _worth(numbers: Array, at: float) -> Array:
+    """(N, 4): how much each picture is worth, its instant, its size and frontality."""
+    worth = np.empty((len(numbers), 4))
+    worth[:, 2] = sizes(numbers)
+    worth[:, 3] = frontality_of(numbers[:, 4:].T.reshape(5, 2, len(numbers)))
+    worth[:, 0] = np.minimum(worth[:, 2], _USEFUL_PX) * worth[:, 3]
+    worth[:, 1] = at
+    return worth
+
+
+def joined(seen: PredictedTracks, predicted: PredictedTracks) -> PredictedTracks:
+    """``seen``, and those of ``predicted`` that it does not have, best first.
+
+    For a frame that was looked at: it fills in faces that the detector missed just now.
+    """
+    more = ~np.isin(predicted.ids, seen.ids)
+    if not more.any():
+        return seen
+    one, other = seen.faces, predicted.faces
+    scores = np.concatenate([one.scores, other.scores[more]])
+    order = np.argsort(-scores, kind="stable")
+    faces = Faces(
+        np.concatenate([one.boxes, other.boxes[more]])[order],
+        scores[order],
+        np.concatenate([one.landmarks, other.landmarks[more]])[order],
+    )
+    ids = np.concatenate([seen.ids, predicted.ids[more]])[order]
+    return PredictedTracks(ids, faces, np.concatenate([seen.ages_s, predicted.ages_s[more]])[order])
+
+
+IouTracker = FaceTracker
+"""The name of the tracker before this one."""

@@ -1,0 +1,149 @@
+"""Writes docs/performance.md from docs/performance.json; `--check` only looks.
+
+``make bench`` and ``make bench-peers`` leave what they measured in ``build/bench``. With ``--take``
+that becomes ``docs/performance.json`` and ``docs/images/peers.svg`` first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+BENCH = ROOT / "build" / "bench" / "bench.json"
+PEERS = ROOT / "build" / "bench" / "peers.json"
+KEPT = ROOT / "docs" / "performance.json"
+PLOT = ROOT / "docs" / "images" / "peers.svg"
+PAGE = ROOT / "docs" / "performance.md"
+
+HEAD = """# Performance
+
+*Measured on a CPU. No figure here is from a GPU: nobody has lent us one yet
+([devices.md](devices.md)). Yours will differ: `make bench` and `make bench-peers` measure your
+machine, `streamer bench` tells how many cameras it carries, `streamer models bench` what each
+model costs.*
+
+Ratios are of one run each, since machines change their pace; figures are least / **median** /
+largest of the rounds. The clip is the demonstration's: 1280x720, H.264, 25 frames a second, ten
+seconds; the model RetinaFace MobileNet-0.25 at input 640 (640x384).
+"""
+
+ROWS = (
+    ("decode_ms", "decoding alone, one thread", "ms"),
+    ("convert_ms", "one conversion to the model's size alone", "ms"),
+    ("run_ms", "`session.run` alone, the model as it was published", "ms"),
+    ("nms_ms", "decoding of the candidates and NMS alone", "ms"),
+    ("floor_ms", "the floor: these four", "ms"),
+    ("pipeline_ms", "the whole pipeline, per detected frame", "ms"),
+    ("cpu_over_floor", "pipeline over floor", ""),
+    ("bare_per_s", "bare runs a second, a worker on each core", ""),
+    ("pipeline_per_s", "frames a second with four cameras", ""),
+    ("throughput_over_bare", "frames over bare runs", ""),
+    ("bare_latency_ms", "one bare run with all cores", "ms"),
+    ("latency_p50_ms", "capture to event, one camera at 25 fps, median", "ms"),
+    ("latency_p99_ms", "the same, 99th percentile", "ms"),
+    ("latency_over_bare_ms", "its median over the bare run", "ms"),
+)
+"""Keys of the bench's summary, what they are, and their unit."""
+
+NOTES = {
+    "cpu_over_floor": "The pipeline can be below the floor, because what it runs is the model "
+    "rewritten for the CPU ([ADR 9](adr/0009-rewritten-network.md)); the floor runs it as it came.",
+}
+
+
+def three(figures: Mapping[str, float], digits: int, unit: str = "") -> str:
+    """Least, median and largest as a cell of a table."""
+    low, middle, high = (f"{figures[key]:.{digits}f}" for key in ("min", "median", "max"))
+    return f"{low} / **{middle}** / {high}{unit and ' ' + unit}"
+
+
+def page(kept: Mapping[str, Any]) -> str:
+    """The whole document."""
+    lines = [HEAD, f"Taken on {kept['date']} on {kept['machine']}."]
+    if bench := kept.get("bench"):
+        lines += [
+            "",
+            "## Against what cannot be avoided",
+            "",
+            f"`make bench`: CPU-milliseconds and rates, {len(bench['rounds'])} rounds, "
+            f"{bench['workers']} cores, load before {bench['load_before']:.1f}.",
+            "",
+            "| what | measured |",
+            "|---|---|",
+        ]
+        for key, words, unit in ROWS:
+            lines.append(f"| {words} | {three(bench['summary'][key], 2, unit)} |")
+        lines += ["", *NOTES.values()]
+    if peers := kept.get("peers"):
+        lines += [
+            "",
+            "## Beside others",
+            "",
+            f"`make bench-peers`: the same clip, weights, confidence and machine, "
+            f"{len(peers['rounds'])} rounds in turn, each in an environment of its own, every "
+            f"frame looked at. {peers['cores']} cores, load before {peers['load_before']:.1f}.",
+            "",
+            "![Frames a second and CPU per frame](images/peers.svg)",
+            "",
+            "| | frames a second | CPU-ms a frame | streamer is faster by | recall | precision "
+            "| same faces |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        for name, one in peers["summary"].items():
+            four = one.get("four_cameras")
+            cells = (
+                name,
+                three(one["fps"], 0),
+                three(one["cpu_ms"], 1),
+                three(four["fps_ratio"], 2) if four else "",
+                f"{one['recall']:.3f}",
+                f"{one['precision']:.3f}",
+                f"{one['same_faces']:.3f}",
+            )
+            lines.append("| " + " | ".join(cells) + " |")
+        lines += [
+            "",
+            "*Faster by*: frames a second of streamer with four cameras over the peer's, each "
+            "round for itself. *Same faces*: the share that both found. Versions: "
+            + "; ".join(sorted({one["about"] for one in peers["summary"].values()}))
+            + ".",
+        ]
+        lines += [f"Not measured: {name} ({error})." for name, error in peers["failed"].items()]
+    return "\n".join([*lines, ""])
+
+
+def taken() -> dict[str, Any]:
+    """What the last runs left in build/. Raises ``SystemExit`` when there is nothing."""
+    if not BENCH.is_file() or not PEERS.is_file():
+        raise SystemExit("build/bench is not complete; run `make bench bench-peers` first")
+    return {
+        "date": datetime.fromtimestamp(BENCH.stat().st_mtime, UTC).date().isoformat(),
+        "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "bench": json.loads(BENCH.read_text(encoding="utf-8")),
+        "peers": json.loads(PEERS.read_text(encoding="utf-8")),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
+    parser.add_argument("--take", action="store_true", help="take the last run's results first")
+    parser.add_argument("--check", action="store_true", help="fail when the page would change")
+    arguments = parser.parse_args()
+    if arguments.take:
+        KEPT.write_text(json.dumps(taken(), indent=1) + "\n", encoding="utf-8")
+        PLOT.write_text(PEERS.with_suffix(".svg").read_text(encoding="utf-8"), encoding="utf-8")
+    text = page(json.loads(KEPT.read_text(encoding="utf-8")))
+    if arguments.check and (not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != text):
+        sys.exit("docs/performance.md does not agree with docs/performance.json; run `make docs`")
+    PAGE.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""Where faces are and how they move: a constant-velocity Kalman filter for many faces at once.
+
+A face is 14 numbers: its centre (x, y), its sides (width, height), and its five points measured
+from the centre (10). Each has a velocity. Errors are the same in x and y and scale with the face,
+so all covariances are three numbers for each of three groups (centre, sides, points), and every
+step is a few operations on whole arrays, whatever the number of faces.
+
+Velocities decay: nobody keeps his pace for long, and a face lost for a second should not be
+looked for at the other end of the picture (the mean-reverting model of Singer, 1970, with
+velocity in place of acceleration).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.types import Faces, Floats
+
+Array: TypeAlias = NDArray[np.float64]
+
+# All chosen with benchmarks/tracking.py, on its clips and on other seeds than it reports.
+NOISE: Final = np.array([0.02, 0.04, 0.025]) ** 2
+"""Variance of what the detector says of centre, sides and points, in face sizes squared: measured
+on the demo clip with the default model."""
+
+_AGILITY: Final = np.array([2.5, 0.1, 0.2]) ** 2
+"""How quickly velocities change: variance per second, in (face sizes a second) squared."""
+
+_FIRST_SPEED: Final = np.array([3.0, 0.2, 0.1]) ** 2
+"""Variance of the velocity of a face seen once: a walker who passes near is quick."""
+
+_PACE_S: Final = 2.0
+"""A velocity is down to 1/e after this long without news."""
+
+_SIZE_WEIGHT: Final = 0.3
+"""Weight of the newest size in the size that errors scale with."""
+
+_GROUP: Final = np.array([0, 0, 1, 1, *[2] * 10])
+"""Which of the three groups each of the 14 numbers is of."""
+
+_LEAST_SIDE: Final = 1.0  # pixels; no face is predicted to turn inside out
+
+
+def measured(faces: Faces) -> Array:
+    """The 14 numbers of each face: (N, 14) float64, pixels."""
+    boxes = faces.boxes.astype(np.float64)
+    found = np.empty((len(boxes), 14))
+    found[:, :2] = (boxes[:, :2] + boxes[:, 2:]) / 2
+    found[:, 2:4] = boxes[:, 2:] - boxes[:, :2]
+    found[:, 4:] = (faces.landmarks - found[:, None, :2]).reshape(-1, 10)
+    return found
+
+
+def sizes(numbers: Array) -> Array:
+    """Square root of the area of each face of ``numbers`` (N, 14): (N,), pixels, at least 1."""
+    return np.asarray(np.sqrt(np.maximum(numbers[:, 2] * numbers[:, 3], 1.0)))
+
+
+def pictured(numbers: Array) -> tuple[Floats, Floats]:
+    """Boxes (N, 4) and landmarks (N, 5, 2), float32 pixels, of ``numbers`` (N, 14)."""
+    centre, half = numbers[:, :2], numbers[:, 2:4] / 2
+    boxes: Floats = np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
+    points = numbers[:, 4:].reshape(-1, 5, 2) + centre[:, None]
+    return boxes, points.astype(np.float32)
+
+
+@dataclass(slots=True, eq=False)
+class Motion:
+    """The state of N faces, all at one instant.
+
+    ``place`` and ``speed`` are (N, 14), pixels and pixels a second. ``spread`` (3, N, 3) is for
+    each group the variance of place, the covariance, and the variance of speed, pixels squared.
+    ``size`` (N,) pixels is what errors scale with.
+    """
+
+    place: Array
+    speed: Array
+    spread: Array
+    size: Array
+
+    @staticmethod
+    def of(numbers: Array) -> Motion:
+        """Faces seen for the first time at ``numbers`` (N, 14): standing, as far as is known."""
+        size = sizes(numbers)
+        area = (size * size)[:, None]
+        spread = np.zeros((3, len(numbers), 3))
+        spread[0], spread[2] = NOISE * area, _FIRST_SPEED * area
+        return Motion(numbers.copy(), np.zeros_like(numbers), spread, size)
+
+    def __len__(self) -> int:
+        """How many faces."""
+        return len(self.size)
+
+    def where(self, chosen: NDArray[np.bool_]) -> Motion:
+        """Only the faces of ``chosen`` (N,)."""
+        return Motion(
+            self.place[chosen], self.speed[chosen], self.spread[:, chosen], self.size[chosen]
+        )
+
+    def and_also(self, more: Motion) -> Motion:
+        """These faces and then those of ``more``, which are of the same instant."""
+        return Motion(
+            np.concatenate([self.place, more.place]),
+            np.concatenate([self.speed, more.speed]),
+            np.concatenate([self.spread, more.spread], axis=1),
+            np.concatenate([self.size, more.size]),
+        )
+
+    def after(self, passed_s: float, chosen: NDArray[np.bool_]) -> Array:
+        """Where the faces of ``chosen`` (N,) are ``passed_s`` (0 or more) later: (M, 14)."""
+        reach_s = _PACE_S * -math.expm1(-passed_s / _PACE_S)
+        place = self.place[chosen] + reach_s * self.speed[chosen]
+        np.maximum(place[:, 2:4], _LEAST_SIDE, out=place[:, 2:4])
+        return np.asarray(place)
+
+    def advance(self, passed_s: float) -> None:
+        """Move all faces on by ``passed_s`` (s); nothing happens when that is not positive."""
+        if passed_s <= 0 or not len(self):
+            return
+        keeps = math.exp(-passed_s / _PACE_S)
+        reach_s = _PACE_S * (1 - keeps)
+        area = (self.size * self.size)[:, None]
+        shaken = _AGILITY * area
+        place, both, speed = self.spread
+        spread = np.empty_like(self.spread)
+        carried = both + reach_s * speed
+        spread[0] = place + reach_s * (both + carried) + shaken * (passed_s**3 / 3)
+        spread[1] = keeps * carried + shaken * (passed_s**2 / 2)
+        spread[2] = keeps**2 * speed + shaken * passed_s
+        self.spread = spread
+        self.place = self.place + reach_s * self.speed
+        np.maximum(self.place[:, 2:4], _LEAST_SIDE, out=self.place[:, 2:4])
+        self.speed = keeps * self.speed
+
+    def correct(self, rows: NDArray[np.intp], numbers: Array, unrest: float) -> Array:
+        """Take in what was seen: ``numbers`` (M, 14) of the faces at ``rows`` (M,).
+
+        ``unrest`` (1 or more) is by how much the variance of centres is larger than usual.
+        Returns (M,) by how much each centre was off its prediction: squared distance as a share
+        of the expected one, about 1 when all is as it should be.
+        """
+        size = sizes(numbers)
+        noise = NOISE * (size * size)[:, None]
+        noise[:, 0] *= unrest
+        place, both, speed = self.spread[:, rows]
+        total = place + noise
+        gain, speed_gain = place / total, both / total
+        off = numbers - self.place[rows]
+        self.place[rows] += gain.take(_GROUP, axis=1) * off
+        self.speed[rows] += speed_gain.take(_GROUP, axis=1) * off
+        left = 1 - gain
+        self.spread[0, rows] = place * left
+        self.spread[1, rows] = both * left
+        self.spread[2, rows] = speed - speed_gain * both
+        self.size[rows] += _SIZE_WEIGHT * (size - self.size[rows])
+        return np.asarray((off[:, 0] ** 2 + off[:, 1] ** 2) / (2 * total[:, 0]))

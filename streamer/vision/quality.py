@@ -1,0 +1,72 @@
+"""How good the picture of a face is: its size, how far it looks at the camera, how sharp it is."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.types import Floats
+
+_NOSE_DOWN: Final = 0.497
+"""How far down from the eyes to the mouth the nose of a frontal face is: from the five points
+that face recognition aligns to (ArcFace, Deng et al., 2019; eyes at 51.6, nose at 71.7, mouth at
+92.3 of 112 pixels)."""
+
+
+def size_px(boxes: Floats) -> Floats:
+    """Square root of the area of each box of ``boxes`` (N, 4): (N,) float32, pixels, at least 0."""
+    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
+    size: Floats = np.sqrt(sides[:, 0] * sides[:, 1]).astype(np.float32)
+    return size
+
+
+def frontality(landmarks: Floats) -> Floats:
+    """How frontal faces are, 0 (in profile, or no face's points) to 1 (looking at the camera).
+
+    ``landmarks`` (..., 5, 2) pixels in the order of :data:`streamer.types.LANDMARKS`; returns
+    (...,) float32. Of a head turned aside the nose nears one side of the four other points; of
+    one raised or lowered it nears the eyes or the mouth. The result is the product of how
+    central it is each way. A head tilted to a shoulder counts as frontal: aligning undoes that.
+    """
+    points = np.moveaxis(landmarks, (-2, -1), (0, 1)).astype(np.float64)
+    return np.asarray(frontality_of(points), np.float32)
+
+
+def frontality_of(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """:func:`frontality` of ``points`` (5, 2, ...) float64: (...,) float64.
+
+    Where they lie in the picture makes no difference, only how they lie to each other.
+    """
+    left_eye, right_eye, nose, mouth_left, mouth_right = points
+    left, top = left_eye + mouth_left, left_eye + right_eye  # twice the middle of each side
+    across_x, across_y = right_eye + mouth_right - left
+    down_x, down_y = mouth_left + mouth_right - top
+    nose = nose + nose
+    # Solve nose = left + aside * across and nose = top + below * down in the face's own axes.
+    area = across_x * down_y - across_y * down_x
+    usable = area > 1e-6
+    area = np.where(usable, area, 1.0)
+    (side_x, side_y), (below_x, below_y) = nose - left, nose - top
+    aside = (side_x * down_y - side_y * down_x) / area
+    below = (below_y * across_x - below_x * across_y) / area
+    central = np.maximum(1 - 2 * np.abs(aside - 0.5), 0)
+    level = np.maximum(1 - np.abs(below - _NOSE_DOWN) / _NOSE_DOWN, 0)
+    return np.asarray(np.where(usable, central * level, 0.0))
+
+
+def sharpness(gray: NDArray[np.uint8]) -> float:
+    """Variance of the Laplacian of a grey crop (height, width) uint8: 0 is flat, more is sharper.
+
+    The measure of Pech-Pacheco et al., 2000. It grows with contrast and falls with enlargement:
+    compare crops of one face, scaled to one size. Raises ``ValueError`` on another shape or dtype
+    and on a crop without pixels.
+    """
+    if gray.ndim != 2 or gray.dtype != np.uint8 or 0 in gray.shape:
+        raise ValueError(
+            "a crop must be uint8 of shape (height, width) with at least one pixel, "
+            f"not {gray.dtype} of shape {gray.shape}"
+        )
+    return float(cv2.Laplacian(gray, cv2.CV_32F).var())
