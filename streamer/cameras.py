@@ -7,151 +7,25 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
-from streamer.capture.ffmpeg import Tls
-from streamer.capture.isolate import Isolated
-from streamer.capture.once import Once
-from streamer.capture.reconnect import Reconnecting
-from streamer.capture.schemes import make_source
+from streamer.camera_line import CameraLine, source_of
 from streamer.config import Camera, Model
 from streamer.engine import Engine
 from streamer.errors import ConfigError, SourceLost
 from streamer.flow.fan import FanIn
-from streamer.flow.meters import Durations, Rate
+from streamer.flow.meters import Durations
 from streamer.flow.stage import Stage
-from streamer.inference.pacing import Pacer
 from streamer.log import get_logger
-from streamer.protocols import Detector, Source
-from streamer.stages import CameraMeters, CameraWork, Job, capture
-from streamer.status import CameraStatus, SourceState
-from streamer.types import CameraChange, redact
-from streamer.vision.tracking import IouTracker
+from streamer.protocols import Detector
+from streamer.stages import Job, capture
+from streamer.status import CameraStatus
+from streamer.types import CameraChange
 
 log = get_logger("app")
 
 SETTLE_S = 3.0
 """Longest wait for an engine that is being retuned when the program ends; 1 s is usual."""
-
-
-def source_of(name: str, camera: Camera, base_folder: Path) -> Source:
-    """The source of one configured camera, not yet opened: one life of it."""
-    ca_file = camera.ca_file and base_folder.absolute() / camera.ca_file
-    make = partial(
-        make_source,
-        camera.url,
-        camera=name,
-        transport=camera.transport,
-        decoder=camera.decoder,
-        base_folder=base_folder,
-        tls=Tls(verify=camera.tls_verify, ca_file=ca_file),
-        stall_s=camera.stall_s,
-        first_frame_s=camera.first_frame_s,
-    )
-    source = make()
-    if not camera.isolate:
-        return source
-    # The child's source gives up by itself before it would be killed for its silence.
-    silence_s = 2 * camera.first_frame_s + camera.stall_s
-    return Isolated(make, camera=name, live=source.live, silence_s=max(30.0, silence_s))
-
-
-class CameraLine:
-    """One camera from its source to its lane, and what is counted of it."""
-
-    def __init__(
-        self,
-        name: str,
-        camera: Camera,
-        source: Source,
-        lanes: FanIn[Job],
-        detector: Detector,
-        clock: Callable[[], float],
-        *,
-        first_epoch: int,
-        first_index: int,
-    ) -> None:
-        """Join the parts; :class:`Cameras` makes one for each camera."""
-        self.name = name
-        self._clock = clock
-        self._stopped_at = 0.0
-        self.camera = camera
-        self.stop = threading.Event()
-        self.source: Reconnecting | Once = (
-            Reconnecting(
-                source,
-                url=camera.url,
-                stall_s=camera.stall_s,
-                first_frame_s=camera.first_frame_s,
-                first_epoch=first_epoch,
-                first_index=first_index,
-            )
-            if source.live
-            else Once(source, first_epoch=first_epoch, first_index=first_index)
-        )
-        self.lane = (
-            lanes.add_lane(name, capacity=1, overflow="drop_oldest")
-            if source.live
-            else lanes.add_lane(name, capacity=4, overflow="block")
-        )
-        self.meters = CameraMeters(Rate(clock), Rate(clock), Durations())
-        self.work = CameraWork(detector, IouTracker(), self.meters)
-        self.wants = Pacer(every=camera.every, max_fps=camera.max_fps).wants
-
-    @property
-    def over(self) -> bool:
-        """Whether it is a file that has ended, well or not."""
-        return not self.source.live and self.source.state().state in ("ended", "refused")
-
-    def end(self) -> None:
-        """Have it read no more; from now on it counts as stopped, however long it is dialling."""
-        self._stopped_at = self._clock()
-        self.stop.set()
-
-    def state(self) -> SourceState:
-        """What the camera is doing at this instant."""
-        state = self.source.state()
-        if not self.stop.is_set() or self.over or state.state == "stopped":
-            return state
-        return replace(state, state="stopped", since_at=self._stopped_at, reason="", detail="",
-                       frozen=False, retry_at=None)  # fmt: skip
-
-    def change(self, now: float, wall_now: float) -> CameraChange:
-        """What the camera is doing, as it is told; ``now`` is monotonic, ``wall_now`` Unix time."""
-        state = self.state()
-        return CameraChange(
-            camera=self.name,
-            state=state.state,
-            since_at=state.since_at,
-            wall_at=wall_now - (now - state.since_at),
-            reason=state.reason,
-            detail=redact(state.detail),
-            epoch=state.epoch,
-            retry_at=state.retry_at,
-            frozen=state.frozen,
-        )
-
-    def status(self, now: float) -> CameraStatus:
-        """One reading of this camera, at the monotonic instant ``now``."""
-        meters = self.meters
-        newest = meters.newest_captured_at
-        return CameraStatus(
-            name=self.name,
-            source=self.state(),
-            url=str(self.camera.url),
-            ledger=self.lane.ledger(),
-            lane=self.lane.stats(),
-            faces_total=meters.faces_total,
-            faces_now=meters.faces_now,
-            capture_fps=meters.captured.per_second(),
-            detect_fps=meters.detected.per_second(),
-            latency=meters.latency.stats(),
-            latency_p50_s=meters.latency.quantile(0.5),
-            latency_p99_s=meters.latency.quantile(0.99),
-            newest_age_s=None if newest is None else now - newest,
-        )
 
 
 class Cameras:
@@ -218,7 +92,7 @@ class Cameras:
         with self._lock:
             if name in self._lines:
                 raise ConfigError([f"cameras.{name}: is there already; choose another name"])
-            self._begin(name, camera, epoch=0, index=0)
+            self._begin(name, camera, None)
 
     def remove(self, name: str) -> None:
         """Stop watching a camera and forget it. Raises ConfigError when there is none."""
@@ -228,14 +102,15 @@ class Cameras:
         _say_totals("camera_removed", line)
 
     def replace(self, name: str, camera: Camera) -> None:
-        """Watch ``camera`` under a name that is in use; its frame numbers go on, its epoch grows.
+        """Watch ``camera`` under a name that is in use.
 
+        Its frame numbers and counters go on, its epoch grows; what it is said to have lost is of
+        the new source only.
         Raises ConfigError when there is no camera of this name.
         """
         with self._lock:
             before = self._end(name)
-            meters = before.meters
-            self._begin(name, camera, epoch=meters.next_epoch, index=meters.next_index)
+            self._begin(name, camera, before)
         _say_totals("camera_replaced", before)
 
     def pause(self, name: str) -> None:
@@ -285,22 +160,22 @@ class Cameras:
             there = ", ".join(sorted(self._lines)) or "none"
             raise ConfigError([f"cameras.{name}: is not there; there are {there}"]) from None
 
-    def _begin(self, name: str, camera: Camera, *, epoch: int, index: int) -> None:
-        """With the lock held: make the line of a camera and run it."""
+    def _begin(self, name: str, camera: Camera, before: CameraLine | None) -> None:
+        """With the lock held: make the line of a camera, in the place of another, and run it."""
         source = source_of(name, camera, self._base_folder)
         size = camera.input_size or self._model.input_size
         if size not in self._detectors:
             self._detectors[size] = self._engine.detector(self._model, size)
         detector = self._detectors[size]
-        line = CameraLine(name, camera, source, self._lanes, detector, self._clock,
-                          first_epoch=epoch, first_index=index)  # fmt: skip
-        line.meters.next_epoch, line.meters.next_index = epoch, index
+        line = CameraLine(name, camera, source, self._lanes, detector, self._clock, before=before)
         self._lines[name] = line
         generation = self._generations[name] = self._generations.get(name, 0) + 1
 
         def run() -> None:
             try:
-                capture(line.source, line.lane, line.wants, line.work, stop=line.stop)
+                capture(
+                    line.source, line.lane, line.wants, line.work, line.position, stop=line.stop
+                )
             except SourceLost as lost:  # of a file: nobody dials it again, so say which it was
                 raise SourceLost(lost.reason, f"camera {name}, {camera.url}: {lost}") from None
             finally:

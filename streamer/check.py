@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from streamer.cameras import source_of
+from streamer.camera_line import source_of
 from streamer.config import Camera, Config
 from streamer.engine import open_engine
 from streamer.errors import SourceLost, StreamerError

@@ -27,7 +27,16 @@ from streamer.flow.stage import Stage, StageGroup
 from streamer.protocols import Detector, Sink
 from streamer.publish.annotated import PICTURE_SUFFIXES, AnnotatedSink, drawn_name
 from streamer.publish.jsonlines import JsonLinesSink
-from streamer.stages import CameraMeters, CameraWork, Job, StageMeters, capture, infer, publish
+from streamer.stages import (
+    CameraMeters,
+    CameraWork,
+    Job,
+    Position,
+    StageMeters,
+    capture,
+    infer,
+    publish,
+)
 from streamer.types import Published, SourceUrl, redact
 from streamer.vision.tracking import IouTracker
 
@@ -56,7 +65,7 @@ class FileList:
             source = Once(make_source(url, camera=file.name, base_folder=file.parent))
             work = CameraWork(detector, IouTracker(), meters)
             try:
-                capture(source, lane, lambda _at: True, work, stop=stop)
+                capture(source, lane, lambda _at: True, work, Position(), stop=stop)
             except SourceLost as lost:
                 self.failed.append(f"{file}: {lost}")
             self.done += 1

@@ -47,8 +47,14 @@ class CameraMeters:
     faces_total: int = 0
     faces_now: int = 0
     newest_captured_at: float | None = None
-    next_epoch: int = 0
-    next_index: int = 0
+
+
+@dataclass(slots=True)
+class Position:
+    """Where the numbers of a camera's frames go on: after the last that was captured."""
+
+    epoch: int = 0
+    index: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,7 @@ def capture(
     lane: Lane[Job],
     wants: Callable[[float], bool],
     work: CameraWork,
+    position: Position,
     *,
     stop: threading.Event,
 ) -> None:
@@ -89,14 +96,14 @@ def capture(
     ``wants`` says of a frame's instant (seconds) whether to look at it. A live lane lets the
     oldest go rather than wait; a file lane waits. Files are paced by their own time, so that
     ``max_fps`` means the same however fast the file is read. Numbers that are missing between
-    frames were decoded and lost before they came here; they count as dropped.
+    frames were decoded and lost before they came here; they count as dropped. ``position`` is
+    where the numbers begin, and goes on with them.
     """
     for frame in source.frames(stop):
-        meters = work.meters
-        meters.captured.tick()
-        if frame.index > meters.next_index:  # decoded in another process, and no room on the way
-            lane.miss(frame.index - meters.next_index, "ring_full")
-        meters.next_epoch, meters.next_index = frame.epoch + 1, frame.index + 1
+        work.meters.captured.tick()
+        if frame.index > position.index:  # decoded in another process, and no room on the way
+            lane.miss(frame.index - position.index, "ring_full")
+        position.epoch, position.index = frame.epoch + 1, frame.index + 1
         at = frame.captured_at if source.live or frame.pts is None else frame.pts
         if wants(at):
             lane.put(Job(frame, work))

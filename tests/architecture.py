@@ -41,7 +41,7 @@ FLOORS: tuple[set[str], ...] = (
     {"status"},  # one reading of what flow counts
     {"stages", "capture", "inference", "publish", "client"},
     {"web", "config", "plugins", "testing"},
-    {"engine"},
+    {"engine", "camera_line"},
     {"cameras"},
     {"app"},
     CLI,

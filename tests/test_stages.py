@@ -23,6 +23,7 @@ from streamer.stages import (
     CameraMeters,
     CameraWork,
     Job,
+    Position,
     StageMeters,
     capture,
     infer,
@@ -91,7 +92,7 @@ class Line:
             work = CameraWork(detectors[name], IouTracker(), self.meters[name])
 
             def run_capture(source=source, lane=lane, work=work) -> None:  # type: ignore[no-untyped-def]
-                capture(source, lane, wants, work, stop=self.stop)
+                capture(source, lane, wants, work, Position(), stop=self.stop)
 
             stages.append(Stage(f"capture:{name}", run_capture, writes=[lane]))
         self.lanes.close()
@@ -366,7 +367,7 @@ def test_frames_that_were_lost_before_they_came_here_are_counted() -> None:
     meters = CameraMeters(Rate(time.monotonic), Rate(time.monotonic), Durations())
     work = CameraWork(FakeDetector(), IouTracker(), meters)
     source = Gaps([picture()] * 6, camera="cam", live=False)
-    capture(source, lane, lambda at: True, work, stop=threading.Event())
+    capture(source, lane, lambda at: True, work, Position(), stop=threading.Event())
     ledger = lane.ledger()
     assert (ledger.captured, ledger.waiting) == (6, 3)
     assert ledger.dropped == {("capture", "ring_full"): 3}

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 from streamer.flow.channel import Closed, Overflow
-from streamer.flow.lane import Batch, Lane
+from streamer.flow.lane import Batch, Lane, Tally
 from streamer.flow.order import InTurn, Label, Order, Terms
 
 __all__ = ["Batch", "FanIn", "Lane"]
@@ -61,16 +61,25 @@ class FanIn(Generic[T]):
         self._ready: dict[Lane[T], None] = {}  # lanes with items, in the order they became so
 
     def add_lane(
-        self, name: str, *, capacity: int, overflow: Overflow, terms: Terms = _USUAL
+        self,
+        name: str,
+        *,
+        capacity: int,
+        overflow: Overflow,
+        terms: Terms = _USUAL,
+        after: Lane[T] | None = None,
     ) -> Lane[T]:
         """Add a camera, which may expect what ``terms`` say if the fan has an order that knows.
+
+        ``after``: a lane that was removed and whose counters this one goes on with.
 
         Raises ``ValueError`` when the name is taken or ``capacity`` is below 1, and
         :class:`Closed` when the fan was closed or aborted: nobody would take its items.
         """
         if capacity < 1:
             raise ValueError(f"lane {name!r}: capacity must be at least 1, not {capacity}")
-        lane = Lane(self, name, capacity, overflow, terms)
+        tally = Tally() if after is None else after._tally
+        lane = Lane(self, name, capacity, overflow, terms, tally)
         with self._lock:
             if self._closed or self._aborted:
                 raise Closed(self.name)
@@ -89,11 +98,13 @@ class FanIn(Generic[T]):
             if self._lanes.get(lane.name) is not lane:
                 return
             del self._lanes[lane.name]
-            self._ready.pop(lane, None)
+            if lane in self._ready:
+                del self._ready[lane]
+                lane._tally.free = True
             lane._closed = True
             gone, lane._items = lane._items, deque()  # freed on return, when the lock is let go
             if gone:
-                lane._dropped["infer", "removed"] += len(gone)
+                lane._tally.dropped["infer", "removed"] += len(gone)
             lane._not_full.notify_all()
             self._ready_or_over.notify_all()
 
@@ -128,14 +139,14 @@ class FanIn(Generic[T]):
                 for lane, reason in choice.drop:
                     del self._ready[lane]
                     gone.append(lane._pop())
-                    lane._dropped["infer", reason] += 1
-                    lane._free = True
+                    lane._tally.dropped["infer", reason] += 1
+                    lane._tally.free = True
                     self._queue(lane)
                 taken: list[tuple[Lane[T], T]] = []
                 for lane in choice.serve:
                     del self._ready[lane]
                     taken.append((lane, lane._pop()))
-                    lane._held += 1
+                    lane._tally.held += 1
                 if (taken or gone) and self._finished():
                     self._ready_or_over.notify_all()
                 if taken:
@@ -156,8 +167,8 @@ class FanIn(Generic[T]):
 
     def _queue(self, lane: Lane[T]) -> None:
         """With the lock held: queue the lane for a worker if it is free and has items."""
-        if lane._items and lane._free:
-            lane._free = False
+        if lane._items and lane._tally.free:
+            lane._tally.free = False
             self._ready[lane] = None
             self._ready_or_over.notify()
 
@@ -168,8 +179,10 @@ class FanIn(Generic[T]):
                 now = self._clock()
                 self._order.ended(lanes, now - taken_at, now)
             for lane in lanes:
-                lane._free = True
-                self._queue(lane)
+                lane._tally.free = True
+                heir = self._lanes.get(lane.name, lane)  # of a lane that was removed meanwhile
+                if heir._tally is lane._tally:
+                    self._queue(heir)
 
     def close(self, *, lanes: bool = False) -> None:
         """Say that no more lanes will be added. Closing twice does nothing more.
@@ -194,7 +207,7 @@ class FanIn(Generic[T]):
             self._aborted = True
             for lane in self._lanes.values():
                 if lane._items:
-                    lane._dropped["infer", "shutdown"] += len(lane._items)
+                    lane._tally.dropped["infer", "shutdown"] += len(lane._items)
                     gone.append(lane._items)
                     lane._items = deque()
                 lane._not_full.notify_all()

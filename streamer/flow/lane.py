@@ -20,11 +20,36 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class Tally:
+    """What has become of one camera's items; guarded by the lock of its fan.
+
+    A lane that takes the place of another goes on with its tally. What a worker still holds of
+    the other is settled in it, so nothing is counted twice or forgotten, and comes first.
+    """
+
+    __slots__ = ("captured", "dropped", "free", "held", "settled", "skipped")
+
+    def __init__(self) -> None:
+        """Nothing has been counted yet."""
+        self.captured = 0
+        self.skipped = 0
+        self.held = 0  # in the hands of a worker
+        self.free = True  # its lane is neither queued for a worker nor in a worker's hands
+        self.settled: Counter[str] = Counter()
+        self.dropped: Counter[tuple[str, str]] = Counter()  # by stage and reason
+
+
 class Lane(Generic[T]):
     """One camera's way into a fan; made by :meth:`streamer.flow.fan.FanIn.add_lane`."""
 
     def __init__(
-        self, fan: FanIn[T], name: str, capacity: int, overflow: Overflow, terms: Terms
+        self,
+        fan: FanIn[T],
+        name: str,
+        capacity: int,
+        overflow: Overflow,
+        terms: Terms,
+        tally: Tally,
     ) -> None:
         """Make an empty lane; use :meth:`streamer.flow.fan.FanIn.add_lane`."""
         self.name = name
@@ -37,13 +62,8 @@ class Lane(Generic[T]):
         self._not_full = threading.Condition(fan._lock)
         self._items: deque[T] = deque()
         self._closed = False
-        self._free = True  # neither queued for a worker nor in a worker's hands
         self._peak = 0
-        self._captured = 0
-        self._skipped = 0
-        self._held = 0
-        self._settled: Counter[str] = Counter()
-        self._dropped: Counter[tuple[str, str]] = Counter()
+        self._tally = tally
 
     def put(self, item: T) -> None:
         """Offer an item. Live lanes let the oldest go when full; file lanes wait for room.
@@ -56,14 +76,14 @@ class Lane(Generic[T]):
             if self.overflow == "block":
                 while len(self._items) >= self.capacity and not (self._closed or fan._aborted):
                     self._not_full.wait()
-            self._captured += 1  # a camera that waits for room has offered nothing yet
+            self._tally.captured += 1  # a camera that waits for room has offered nothing yet
             if self._closed or fan._aborted:
-                self._dropped["capture", "shutdown"] += 1
+                self._tally.dropped["capture", "shutdown"] += 1
                 raise Closed(self.name)
             let_go = len(self._items) >= self.capacity
             if let_go:
                 _gone = self._items.popleft()  # freed on return, when the lock is let go
-                self._dropped["infer", "queue_full"] += 1
+                self._tally.dropped["infer", "queue_full"] += 1
             self._items.append(item)
             if len(self._items) == 1:
                 self.label = label
@@ -83,14 +103,14 @@ class Lane(Generic[T]):
     def skip(self) -> None:
         """Count a frame that pacing chose not to look at."""
         with self._fan._lock:
-            self._captured += 1
-            self._skipped += 1
+            self._tally.captured += 1
+            self._tally.skipped += 1
 
     def miss(self, count: int, reason: str) -> None:
         """Count ``count`` frames that were decoded and lost on the way here, as dropped."""
         with self._fan._lock:
-            self._captured += count
-            self._dropped["capture", reason] += count
+            self._tally.captured += count
+            self._tally.dropped["capture", reason] += count
 
     def close(self) -> None:
         """Say that this camera will offer nothing more; what waits is still handed out.
@@ -106,12 +126,12 @@ class Lane(Generic[T]):
         """Where every frame of this camera is, at this instant."""
         with self._fan._lock:
             return Ledger(
-                captured=self._captured,
-                settled=dict(self._settled),
-                skipped=self._skipped,
-                dropped=dict(self._dropped),
+                captured=self._tally.captured,
+                settled=dict(self._tally.settled),
+                skipped=self._tally.skipped,
+                dropped=dict(self._tally.dropped),
                 waiting=len(self._items),
-                held=self._held,
+                held=self._tally.held,
             )
 
     def stats(self) -> ChannelStats:
@@ -121,15 +141,15 @@ class Lane(Generic[T]):
         """
         with self._fan._lock:
             dropped: Counter[str] = Counter()
-            for (_, reason), count in self._dropped.items():
+            for (_, reason), count in self._tally.dropped.items():
                 dropped[reason] += count
             return ChannelStats(
                 name=self.name,
                 depth=len(self._items),
                 capacity=self.capacity,
                 peak=self._peak,
-                offered=self._captured - self._skipped,
-                delivered=sum(self._settled.values()) + self._held,
+                offered=self._tally.captured - self._tally.skipped,
+                delivered=sum(self._tally.settled.values()) + self._tally.held,
                 dropped=dict(dropped),
             )
 
@@ -161,7 +181,7 @@ class Batch(Generic[T]):
         Raises ``KeyError`` when it was settled or dropped already, or the batch has ended.
         """
         with self._fan._lock:
-            self._let_go(position)._settled[status] += 1
+            self._let_go(position)._tally.settled[status] += 1
 
     def drop(self, position: int, reason: str) -> None:
         """Count the item at ``position`` of :attr:`items` as dropped in this stage.
@@ -169,13 +189,13 @@ class Batch(Generic[T]):
         Raises ``KeyError`` when it was settled or dropped already, or the batch has ended.
         """
         with self._fan._lock:
-            self._let_go(position)._dropped["infer", reason] += 1
+            self._let_go(position)._tally.dropped["infer", reason] += 1
 
     def _let_go(self, position: int) -> Lane[T]:
         """With the lock held: the lane of an item that this worker holds no longer."""
         self._open.remove(position)
         lane = self._lanes[position]
-        lane._held -= 1
+        lane._tally.held -= 1
         return lane
 
     def __enter__(self) -> Batch[T]:

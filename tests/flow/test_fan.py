@@ -682,6 +682,43 @@ def test_a_removed_lane_lets_go_what_waits_and_settles_what_is_held():
     assert sorted(left) == [0, 9]
 
 
+def test_a_lane_in_the_place_of_another_goes_on_with_its_counters_and_comes_after_it():
+    fan: FanIn[int] = FanIn("infer")
+    first = fan.add_lane("cam", capacity=1, overflow="drop_oldest")
+    first.put(1)
+    worker, other = fan.batches(4), fan.batches(4)
+    with next(worker) as held:
+        first.put(2)
+        fan.remove_lane(first)
+        second = fan.add_lane("cam", capacity=1, overflow="drop_oldest", after=first)
+        second.put(3)
+        assert not fan._ready  # the worker is still at 1, so nobody gets 3 before
+        with pytest.raises(Closed):
+            first.put(4)
+        now = second.ledger()
+        assert (now.captured, now.waiting, now.held) == (4, 1, 1)
+        assert now.dropped == {("infer", "removed"): 1, ("capture", "shutdown"): 1}
+        assert now.closes
+        held.settle(0, "detected")
+    with next(other) as batch:
+        assert batch.items == [3]
+        batch.settle(0, "detected")
+    assert second.ledger().settled == {"detected": 2}
+    stranger = FanIn[int]("infer").add_lane("cam", capacity=1, overflow="drop_oldest")
+    assert stranger.ledger().captured == 0
+
+
+def test_a_lane_that_waited_for_a_worker_frees_its_place_when_it_is_removed():
+    fan: FanIn[int] = FanIn("infer")
+    first = fan.add_lane("cam", capacity=1, overflow="drop_oldest")
+    first.put(1)  # queued for a worker
+    fan.remove_lane(first)
+    second = fan.add_lane("cam", capacity=1, overflow="drop_oldest", after=first)
+    second.put(2)
+    with next(fan.batches(1)) as batch:
+        assert batch.items == [2]
+
+
 def test_removing_the_last_lane_of_a_closed_fan_ends_idle_workers():
     fan = FanIn("fan")
     lane = fan.add_lane("a", capacity=1, overflow="drop_oldest")

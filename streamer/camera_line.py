@@ -1,0 +1,154 @@
+"""One camera of a running program, from its source to its lane."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from streamer.capture.ffmpeg import Tls
+from streamer.capture.isolate import Isolated
+from streamer.capture.once import Once
+from streamer.capture.reconnect import Reconnecting
+from streamer.capture.schemes import make_source
+from streamer.config import Camera
+from streamer.flow.fan import FanIn
+from streamer.flow.lane import Lane
+from streamer.flow.meters import Durations, Rate
+from streamer.inference.pacing import Pacer
+from streamer.protocols import Detector, Source
+from streamer.stages import CameraMeters, CameraWork, Job, Position
+from streamer.status import CameraStatus, SourceState
+from streamer.types import CameraChange, redact
+from streamer.vision.tracking import IouTracker
+
+
+def source_of(name: str, camera: Camera, base_folder: Path) -> Source:
+    """The source of one configured camera, not yet opened: one life of it."""
+    ca_file = camera.ca_file and base_folder.absolute() / camera.ca_file
+    make = partial(
+        make_source,
+        camera.url,
+        camera=name,
+        transport=camera.transport,
+        decoder=camera.decoder,
+        base_folder=base_folder,
+        tls=Tls(verify=camera.tls_verify, ca_file=ca_file),
+        stall_s=camera.stall_s,
+        first_frame_s=camera.first_frame_s,
+    )
+    source = make()
+    if not camera.isolate:
+        return source
+    # The child's source gives up by itself before it would be killed for its silence.
+    silence_s = 2 * camera.first_frame_s + camera.stall_s
+    return Isolated(make, camera=name, live=source.live, silence_s=max(30.0, silence_s))
+
+
+class CameraLine:
+    """One camera from its source to its lane, and what is counted of it."""
+
+    def __init__(
+        self,
+        name: str,
+        camera: Camera,
+        source: Source,
+        lanes: FanIn[Job],
+        detector: Detector,
+        clock: Callable[[], float],
+        *,
+        before: CameraLine | None,
+    ) -> None:
+        """Join the parts; :class:`Cameras` makes one for each camera.
+
+        ``before``: the line whose place it takes, if any. Frame numbers and counters go on.
+        """
+        self.name = name
+        at = before.position if before is not None else Position()
+        self.position: Position = Position(
+            at.epoch, at.index
+        )  # its own: the other may still be reading
+        self._clock = clock
+        self._stopped_at = 0.0
+        self.camera = camera
+        self.stop = threading.Event()
+        self.source: Reconnecting | Once = (
+            Reconnecting(
+                source,
+                url=camera.url,
+                stall_s=camera.stall_s,
+                first_frame_s=camera.first_frame_s,
+                first_epoch=at.epoch,
+                first_index=at.index,
+            )
+            if source.live
+            else Once(source, first_epoch=at.epoch, first_index=at.index)
+        )
+        self.lane: Lane[Job] = lanes.add_lane(
+            name,
+            capacity=1 if source.live else 4,
+            overflow="drop_oldest" if source.live else "block",
+            after=before.lane if before is not None else None,
+        )
+        self.meters: CameraMeters = (
+            before.meters
+            if before is not None
+            else CameraMeters(Rate(clock), Rate(clock), Durations())
+        )
+        self.work = CameraWork(detector, IouTracker(), self.meters)
+        self.wants = Pacer(every=camera.every, max_fps=camera.max_fps).wants
+
+    @property
+    def over(self) -> bool:
+        """Whether it is a file that has ended, well or not."""
+        return not self.source.live and self.source.state().state in ("ended", "refused")
+
+    def end(self) -> None:
+        """Have it read no more; from now on it counts as stopped, however long it is dialling."""
+        self._stopped_at = self._clock()
+        self.stop.set()
+
+    def state(self) -> SourceState:
+        """What the camera is doing at this instant."""
+        state = self.source.state()
+        if not self.stop.is_set() or self.over or state.state == "stopped":
+            return state
+        return replace(state, state="stopped", since_at=self._stopped_at, reason="", detail="",
+                       frozen=False, retry_at=None)  # fmt: skip
+
+    def change(self, now: float, wall_now: float) -> CameraChange:
+        """What the camera is doing, as it is told; ``now`` is monotonic, ``wall_now`` Unix time."""
+        state = self.state()
+        return CameraChange(
+            camera=self.name,
+            state=state.state,
+            since_at=state.since_at,
+            wall_at=wall_now - (now - state.since_at),
+            reason=state.reason,
+            detail=redact(state.detail),
+            epoch=state.epoch,
+            retry_at=state.retry_at,
+            frozen=state.frozen,
+        )
+
+    def status(self, now: float) -> CameraStatus:
+        """One reading of this camera, at the monotonic instant ``now``."""
+        meters = self.meters
+        newest = meters.newest_captured_at
+        return CameraStatus(
+            name=self.name,
+            source=self.state(),
+            url=str(self.camera.url),
+            ledger=self.lane.ledger(),
+            lane=self.lane.stats(),
+            faces_total=meters.faces_total,
+            faces_now=meters.faces_now,
+            capture_fps=meters.captured.per_second(),
+            detect_fps=meters.detected.per_second(),
+            latency=meters.latency.stats(),
+            latency_p50_s=meters.latency.quantile(0.5),
+            latency_p99_s=meters.latency.quantile(0.99),
+            newest_age_s=None if newest is None else now - newest,
+        )
