@@ -22,12 +22,14 @@ from streamer.flow.fan import FanIn
 from streamer.flow.fan_out import FanOut
 from streamer.flow.meters import Durations
 from streamer.flow.stage import Stage, StageGroup
+from streamer.inference.scheduling import FairShare
 from streamer.log import get_logger
 from streamer.protocols import ChangeSink, Sink
 from streamer.publish.metrics import Metrics
 from streamer.publish.zeromq import ZeroMqSink
-from streamer.stages import Job, StageMeters, infer, publish, watch
+from streamer.stages import Job, StageMeters, infer, label_of, publish, watch
 from streamer.status import SinkStatus, Status
+from streamer.steering import Steering, steer
 from streamer.types import CameraChange, Published
 from streamer.web.live import LiveView
 from streamer.web.server import HttpServer
@@ -71,10 +73,12 @@ class App:
         self._started_at = clock()
         self.boot_id = uuid.uuid4().hex
         self._times = StageMeters(Durations(), Durations(), Durations())
-        self._lanes: FanIn[Job] = FanIn("infer")
         self._engine = open_engine(
             config, base_folder=base_folder, environ=environ, cameras=len(config.cameras)
         )
+        order = FairShare(delay_s=self._engine.delay_s)
+        self._lanes: FanIn[Job] = FanIn("infer", order=order, label=label_of, clock=clock)
+        self._steering = Steering(order.times, workers=self._engine.workers)
         self._outlet: FanOut[Published] = FanOut()
         self._changes: FanOut[Published] = FanOut()  # some of the same channels
         self._sinks: list[tuple[str, Channel[Published], Sink, bool]] = []
@@ -114,7 +118,12 @@ class App:
             undo.pop_all()  # from here on run() closes them
         self._running: set[str] = {name for name, _, _, _ in self._sinks}
         self._group = StageGroup(
-            [*self._infer_stages(), self._watch_stage(), *self._publish_stages()],
+            [
+                *self._infer_stages(),
+                self._watch_stage(),
+                self._steer_stage(),
+                *self._publish_stages(),
+            ],
             stopping=threading.Event(),
             drain_s=DRAIN_S,
             intake=[self._cameras],
@@ -125,7 +134,11 @@ class App:
     ) -> None:
         lossless = vital and not any(line.source.live for line in self._cameras.lines())
         channel: Channel[Published] = Channel(
-            name, capacity=capacity, overflow="block" if lossless else "drop_oldest"
+            name,
+            capacity=capacity,
+            overflow="block" if lossless else "drop_oldest",
+            too_old_at=self._cameras.too_old_at,
+            clock=self._clock,
         )
         self._outlet.add(channel, prepare=None if pictures else _without_picture, vital=vital)
         if isinstance(sink, ChangeSink):
@@ -157,6 +170,18 @@ class App:
 
         # What the cameras did last is told before the sinks are closed.
         return Stage("watch", run, writes=[self._outlet])
+
+    def _steer_stage(self) -> Stage:
+        def run() -> None:
+            steer(
+                self._steering,
+                lambda: self._cameras.steered(self._clock()),
+                self._cameras.give_up,
+                self._cameras.over,
+                clock=self._clock,
+            )
+
+        return Stage("steer", run)
 
     def _publish_stages(self) -> Iterable[Stage]:
         # Latency is of the sink that people's programs listen to.
@@ -295,6 +320,7 @@ class App:
                 "out_of_memory": session.memory.given_up,
             },
             inference_stuck_s=session.stuck_s(),
+            load=self._steering.load(),
             stages={
                 "wait": self._times.wait.stats(),
                 "infer": self._times.infer.stats(),

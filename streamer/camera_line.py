@@ -17,12 +17,13 @@ from streamer.config import Camera
 from streamer.flow.fan import FanIn
 from streamer.flow.lane import Lane
 from streamer.flow.meters import Durations, Rate
+from streamer.flow.order import Terms
 from streamer.inference.pacing import Pacer
 from streamer.protocols import Detector, Source
 from streamer.stages import CameraMeters, CameraWork, Job, Position
 from streamer.status import CameraStatus, SourceState
 from streamer.types import CameraChange, redact
-from streamer.vision.tracking import IouTracker
+from streamer.vision.tracking import FaceTracker
 
 
 def source_of(name: str, camera: Camera, base_folder: Path) -> Source:
@@ -57,12 +58,14 @@ class CameraLine:
         source: Source,
         lanes: FanIn[Job],
         detector: Detector,
+        size: int,
         clock: Callable[[], float],
         *,
         before: CameraLine | None,
     ) -> None:
         """Join the parts; :class:`Cameras` makes one for each camera.
 
+        ``size`` is the long side of the detector's input.
         ``before``: the line whose place it takes, if any. Frame numbers and counters go on.
         """
         self.name = name
@@ -86,10 +89,12 @@ class CameraLine:
             if source.live
             else Once(source, first_epoch=at.epoch, first_index=at.index)
         )
+        self.adaptive = source.live and camera.pacing == "adaptive"
         self.lane: Lane[Job] = lanes.add_lane(
             name,
             capacity=1 if source.live else 4,
             overflow="drop_oldest" if source.live else "block",
+            terms=Terms(camera.priority, camera.max_age_s if self.adaptive else None),
             after=before.lane if before is not None else None,
         )
         self.meters: CameraMeters = (
@@ -97,13 +102,22 @@ class CameraLine:
             if before is not None
             else CameraMeters(Rate(clock), Rate(clock), Durations())
         )
-        self.work = CameraWork(detector, IouTracker(), self.meters)
+        self.work = CameraWork(detector, FaceTracker(), self.meters, size)
+        self.paused = False  # not looked at, because there is too much to do
         self.wants = Pacer(every=camera.every, max_fps=camera.max_fps).wants
 
     @property
     def over(self) -> bool:
         """Whether it is a file that has ended, well or not."""
         return not self.source.live and self.source.state().state in ("ended", "refused")
+
+    def look_with(self, detector: Detector, size: int) -> None:
+        """Look at its frames with another detector from now on, of the input size ``size``."""
+        self.work = replace(self.work, detector=detector, size=size)
+
+    def work_now(self) -> CameraWork | None:
+        """What its next frame is looked at with; None while it is not to be looked at."""
+        return None if self.paused else self.work
 
     def end(self) -> None:
         """Have it read no more; from now on it counts as stopped, however long it is dialling."""
@@ -133,10 +147,14 @@ class CameraLine:
             frozen=state.frozen,
         )
 
+    def result_age_s(self, now: float) -> float | None:
+        """How old its newest result is, from capture; None before the first."""
+        newest = self.meters.newest_captured_at
+        return None if newest is None else now - newest
+
     def status(self, now: float) -> CameraStatus:
         """One reading of this camera, at the monotonic instant ``now``."""
         meters = self.meters
-        newest = meters.newest_captured_at
         return CameraStatus(
             name=self.name,
             source=self.state(),
@@ -150,5 +168,5 @@ class CameraLine:
             latency=meters.latency.stats(),
             latency_p50_s=meters.latency.quantile(0.5),
             latency_p99_s=meters.latency.quantile(0.99),
-            newest_age_s=None if newest is None else now - newest,
+            newest_age_s=self.result_age_s(now),
         )

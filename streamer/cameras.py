@@ -16,11 +16,13 @@ from streamer.errors import ConfigError, SourceLost
 from streamer.flow.fan import FanIn
 from streamer.flow.meters import Durations
 from streamer.flow.stage import Stage
+from streamer.inference.overload import Step
 from streamer.log import get_logger
 from streamer.protocols import Detector
 from streamer.stages import Job, capture
 from streamer.status import CameraStatus
-from streamer.types import CameraChange
+from streamer.steering import Steered
+from streamer.types import CameraChange, Published
 
 log = get_logger("app")
 
@@ -55,6 +57,8 @@ class Cameras:
         self._waiting: list[Stage] = []
         self._clock = clock
         self._detectors: dict[int, Detector] = {}
+        self._making = threading.Lock()
+        self._step = Step()
         self._lines: dict[str, CameraLine] = {}
         self._generations: dict[str, int] = {}
         self._lock = threading.Lock()
@@ -81,6 +85,14 @@ class Cameras:
     def changes(self, now: float, wall_now: float) -> dict[str, CameraChange]:
         """What every camera is doing, by name; see :meth:`CameraLine.change`."""
         return {line.name: line.change(now, wall_now) for line in self.lines()}
+
+    def too_old_at(self, item: Published) -> float | None:
+        """From what instant on nobody wants ``item`` any more; None: it stays wanted."""
+        if isinstance(item, CameraChange):
+            return None
+        line = self._lines.get(item.frame.camera)
+        limit_s = line.lane.terms.max_age_s if line else None
+        return None if limit_s is None else item.frame.captured_at + limit_s
 
     def latency(self, camera: str) -> Durations | None:
         """Where the latency of a camera is observed; None when the camera is gone."""
@@ -137,6 +149,47 @@ class Cameras:
             if not self.over.is_set():
                 self._engine.retune(len(self.lines()))
 
+    def steered(self, now: float) -> dict[str, Steered]:
+        """The cameras that may be given less, by name, at the monotonic instant ``now``."""
+        return {
+            line.name: Steered(
+                line.lane.ledger(), line.result_age_s(now), line.camera.max_age_s,
+                line.camera.priority,
+            )
+            for line in self.lines()
+            if line.adaptive and not line.stop.is_set()
+        }  # fmt: skip
+
+    def give_up(self, step: Step) -> None:
+        """Do less, or more again, as ``step`` says; cameras that come later begin on it.
+
+        A new size of input takes a moment to warm up; meanwhile all goes on as before. Files and
+        cameras with ``pacing: all`` are not touched.
+        """
+        with self._lock:
+            self._step = step
+            lines = [line for line in self._lines.values() if line.adaptive]
+        for line in lines:
+            self._take(step, line)
+
+    def _take(self, step: Step, line: CameraLine) -> None:
+        """Have a camera do what ``step`` says."""
+        line.paused = line.name in step.paused
+        size = max(32, round(self._size(line.camera) * step.scale / 32) * 32)
+        if size != line.work.size:
+            line.look_with(self._detector(size), size)
+
+    def _size(self, camera: Camera) -> int:
+        """Long side of the detector's input that is asked for, pixels."""
+        return camera.input_size or self._model.input_size
+
+    def _detector(self, size: int) -> Detector:
+        """The detector of an input size; made when it is first asked for."""
+        with self._making:
+            if size not in self._detectors:
+                self._detectors[size] = self._engine.detector(self._model, size)
+            return self._detectors[size]
+
     def settle(self) -> None:
         """Wait until nobody retunes, a few seconds at most; call it after :meth:`close`.
 
@@ -163,19 +216,22 @@ class Cameras:
     def _begin(self, name: str, camera: Camera, before: CameraLine | None) -> None:
         """With the lock held: make the line of a camera, in the place of another, and run it."""
         source = source_of(name, camera, self._base_folder)
-        size = camera.input_size or self._model.input_size
-        if size not in self._detectors:
-            self._detectors[size] = self._engine.detector(self._model, size)
-        detector = self._detectors[size]
-        line = CameraLine(name, camera, source, self._lanes, detector, self._clock, before=before)
+        size = self._size(camera)
+        line = CameraLine(
+            name, camera, source, self._lanes, self._detector(size), size, self._clock,
+            before=before,
+        )  # fmt: skip
+        if line.adaptive:
+            self._take(self._step, line)
         self._lines[name] = line
         generation = self._generations[name] = self._generations.get(name, 0) + 1
 
         def run() -> None:
             try:
                 capture(
-                    line.source, line.lane, line.wants, line.work, line.position, stop=line.stop
-                )
+                    line.source, line.lane, line.wants, line.work_now, line.meters.captured,
+                    line.position, stop=line.stop,
+                )  # fmt: skip
             except SourceLost as lost:  # of a file: nobody dials it again, so say which it was
                 raise SourceLost(lost.reason, f"camera {name}, {camera.url}: {lost}") from None
             finally:

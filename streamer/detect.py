@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -38,7 +39,7 @@ from streamer.stages import (
     publish,
 )
 from streamer.types import Published, SourceUrl, redact
-from streamer.vision.tracking import IouTracker
+from streamer.vision.tracking import FaceTracker
 
 
 class FileList:
@@ -63,9 +64,11 @@ class FileList:
                 return
             url = SourceUrl(str(file.absolute()))
             source = Once(make_source(url, camera=file.name, base_folder=file.parent))
-            work = CameraWork(detector, IouTracker(), meters)
+            work = partial(CameraWork, detector, FaceTracker(), meters)
             try:
-                capture(source, lane, lambda _at: True, work, Position(), stop=stop)
+                capture(
+                    source, lane, lambda _at: True, work, meters.captured, Position(), stop=stop
+                )
             except SourceLost as lost:
                 self.failed.append(f"{file}: {lost}")
             self.done += 1

@@ -44,6 +44,9 @@ class Tracker(Protocol):
     def update(self, faces: Faces, at: float) -> Tracks:
         """Match ``faces`` seen at the instant ``at`` to those seen before."""
 
+    def reset(self) -> None:
+        """Know nobody any more: what comes next has nothing to do with what came before."""
+
 
 class Sink(Protocol):
     """Where outcomes go. It is written to and closed by its own thread only."""

@@ -16,6 +16,7 @@ from streamer.flow.channel import Channel
 from streamer.flow.fan import Batch, FanIn, Lane
 from streamer.flow.fan_out import FanOut
 from streamer.flow.meters import Durations, Rate
+from streamer.flow.order import Label
 from streamer.log import get_logger
 from streamer.protocols import ChangeSink, Detector, Sink, Source, Tracker
 from streamer.types import (
@@ -47,6 +48,7 @@ class CameraMeters:
     faces_total: int = 0
     faces_now: int = 0
     newest_captured_at: float | None = None
+    newest_epoch: int | None = None
 
 
 @dataclass(slots=True)
@@ -68,11 +70,16 @@ class StageMeters:
 
 @dataclass(frozen=True, slots=True)
 class CameraWork:
-    """What one camera's frames are looked at with, and where they are counted."""
+    """What one camera's frames are looked at with, and where they are counted.
+
+    ``size`` is the long side of the detector's input, pixels: frames of one size take the same
+    time and share a batch.
+    """
 
     detector: Detector
     tracker: Tracker
     meters: CameraMeters
+    size: int = 0
 
 
 class Job(NamedTuple):
@@ -82,33 +89,42 @@ class Job(NamedTuple):
     work: CameraWork
 
 
+def label_of(job: Job) -> Label:
+    """What decides when a job is served: its age, and what it takes."""
+    return Label(job.frame.captured_at, job.work.size)
+
+
 def capture(
     source: Source,
     lane: Lane[Job],
     wants: Callable[[float], bool],
-    work: CameraWork,
+    work: Callable[[], CameraWork | None],
+    captured: Rate,
     position: Position,
     *,
     stop: threading.Event,
 ) -> None:
     """Stage 1, one for each camera: read frames, choose those to look at, offer them.
 
-    ``wants`` says of a frame's instant (seconds) whether to look at it. A live lane lets the
-    oldest go rather than wait; a file lane waits. Files are paced by their own time, so that
-    ``max_fps`` means the same however fast the file is read. Numbers that are missing between
-    frames were decoded and lost before they came here; they count as dropped. ``position`` is
-    where the numbers begin, and goes on with them.
+    ``wants`` says of a frame's instant (seconds) whether to look at it, and ``work`` what to look
+    at it with, or None while there is too much to do for this camera to be looked at. A live
+    lane lets the oldest go rather than wait; a file lane waits. Files are paced by their own
+    time, so that ``max_fps`` means the same however fast the file is read. Numbers that are
+    missing between frames were decoded and lost before they came here; they count as dropped.
+    ``position`` is where the numbers begin, and goes on with them.
     """
     for frame in source.frames(stop):
-        work.meters.captured.tick()
+        captured.tick()
         if frame.index > position.index:  # decoded in another process, and no room on the way
             lane.miss(frame.index - position.index, "ring_full")
         position.epoch, position.index = frame.epoch + 1, frame.index + 1
         at = frame.captured_at if source.live or frame.pts is None else frame.pts
-        if wants(at):
-            lane.put(Job(frame, work))
-        else:
+        if not wants(at):
             lane.skip()
+        elif (now := work()) is not None:
+            lane.put(Job(frame, now))
+        else:
+            lane.miss(1, "overload")
         del frame  # do not keep a picture alive while waiting for the next
 
 
@@ -160,12 +176,15 @@ def _look(
         return isinstance(error, PictureFailed | OutOfMemory)  # neither says that it is broken
     detected_at = clock()
     for position, (frame, work), faces in zip(positions, jobs, found, strict=True):
+        meters = work.meters
+        if frame.epoch != meters.newest_epoch:  # dialled again: it may look elsewhere now
+            work.tracker.reset()
+            meters.newest_epoch = frame.epoch
         tracks = work.tracker.update(faces, frame.captured_at)
         times.wait.observe(taken_at - frame.captured_at)
         times.infer.observe(detected_at - taken_at)
         outlet.put(Result(frame, tracks, Stamps(frame.captured_at, taken_at, detected_at)))
         batch.settle(position, "detected")
-        meters = work.meters
         meters.detected.tick()
         meters.faces_total += len(tracks)
         meters.faces_now = len(tracks)

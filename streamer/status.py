@@ -73,6 +73,26 @@ class SinkStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """How much there is to do, and what is given up because it is too much.
+
+    ``level`` is 0 while nothing is given up and grows with every step; ``input_scale`` is the
+    factor of the input size; ``paused`` names the cameras that are not looked at; ``steps``
+    counts steps taken ("down") and taken back ("up"). ``capacity``: frames a second that all
+    workers can look at together, None before the first; ``busy_s``: seconds they were busy so
+    far, added up; ``service_s``: seconds held by input size (pixels) and size of batch.
+    """
+
+    level: int = 0
+    input_scale: float = 1.0
+    paused: frozenset[str] = frozenset()
+    steps: Mapping[str, int] = field(default_factory=dict)
+    capacity: float | None = None
+    busy_s: float = 0.0
+    service_s: Mapping[tuple[int, int], float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The whole program now. ``stages`` holds time spent by station: wait, infer, publish.
 
@@ -95,3 +115,4 @@ class Status:
     device_warning: str = ""
     inference_faults: Mapping[str, int] = field(default_factory=dict)
     inference_stuck_s: float = 0.0
+    load: Load = Load()

@@ -12,7 +12,7 @@ Conventions, stated once and kept everywhere:
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias, get_args
 
 import numpy as np
@@ -218,14 +218,22 @@ class Faces:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tracks:
-    """Faces with identity: ``ids`` (N,) int64, stable over frames, never reused by a camera."""
+    """Faces with identity: ``ids`` (N,) int64, stable over frames, never reused by a camera.
+
+    ``ages_s`` (N,) float32: seconds since each was last detected. 0 is a face that was detected in
+    this picture, which is what leaving it out means for all; any other was predicted.
+    """
 
     ids: NDArray[np.int64]
     faces: Faces
+    ages_s: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def __post_init__(self) -> None:
-        """Check that there is one id for each face."""
+        """Check that there is one id and one age for each face."""
         _require(self.ids, (len(self.faces),), np.int64, "ids")
+        if not len(self.ages_s):
+            object.__setattr__(self, "ages_s", np.zeros(len(self.ids), np.float32))
+        _require(self.ages_s, self.ids.shape, np.float32, "ages_s")
 
     def __len__(self) -> int:
         """How many faces."""

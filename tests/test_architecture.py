@@ -15,6 +15,7 @@ NAMES = frozenset(path.stem if path.suffix == ".py" else path.name for path in P
 
 UNMIRRORED = {
     "inference/network.py": "test_quicken.py rewrites real and made-up graphs with it",
+    "config_sections.py": "test_config.py reads whole configurations, good and bad",
     "protocols.py": "only shapes; mypy checks who has them",
     "__init__.py": "the public names: tests/test_exports.py",
     "capture/av_picture.py": "test_pyav.py looks at the pictures of real sources",

@@ -19,7 +19,9 @@ SYNTHETIC = "synthetic:?fps=20&size=320x192"
 def line(fan: FanIn[Job], before: CameraLine | None = None, **camera: Any) -> CameraLine:
     settings = Camera(**{"source": SYNTHETIC, **camera})
     source = source_of("cam", settings, Path())
-    return CameraLine("cam", settings, source, fan, FakeDetector(), time.monotonic, before=before)
+    return CameraLine(
+        "cam", settings, source, fan, FakeDetector(), 640, time.monotonic, before=before
+    )
 
 
 def test_a_source_is_isolated_only_where_it_was_asked_for() -> None:

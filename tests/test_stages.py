@@ -43,7 +43,7 @@ from streamer.types import (
     State,
 )
 from streamer.vision.picture import ArrayPicture
-from streamer.vision.tracking import IouTracker
+from streamer.vision.tracking import FaceTracker
 
 ONE_FACE = Faces(
     np.array([[10, 10, 50, 60]], np.float32),
@@ -89,10 +89,18 @@ class Line:
                 [picture(n % 256) for n in range(pictures)], camera=name, live=live, fps=200
             )
 
-            work = CameraWork(detectors[name], IouTracker(), self.meters[name])
+            work = CameraWork(detectors[name], FaceTracker(), self.meters[name])
 
             def run_capture(source=source, lane=lane, work=work) -> None:  # type: ignore[no-untyped-def]
-                capture(source, lane, wants, work, Position(), stop=self.stop)
+                capture(
+                    source,
+                    lane,
+                    wants,
+                    lambda: work,
+                    work.meters.captured,
+                    Position(),
+                    stop=self.stop,
+                )
 
             stages.append(Stage(f"capture:{name}", run_capture, writes=[lane]))
         self.lanes.close()
@@ -365,9 +373,17 @@ def test_frames_that_were_lost_before_they_came_here_are_counted() -> None:
     lanes: FanIn[Job] = FanIn("infer")
     lane = lanes.add_lane("cam", capacity=9, overflow="block")
     meters = CameraMeters(Rate(time.monotonic), Rate(time.monotonic), Durations())
-    work = CameraWork(FakeDetector(), IouTracker(), meters)
+    work = CameraWork(FakeDetector(), FaceTracker(), meters)
     source = Gaps([picture()] * 6, camera="cam", live=False)
-    capture(source, lane, lambda at: True, work, Position(), stop=threading.Event())
+    capture(
+        source,
+        lane,
+        lambda at: True,
+        lambda: work,
+        meters.captured,
+        Position(),
+        stop=threading.Event(),
+    )
     ledger = lane.ledger()
     assert (ledger.captured, ledger.waiting) == (6, 3)
     assert ledger.dropped == {("capture", "ring_full"): 3}

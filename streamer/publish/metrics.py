@@ -25,7 +25,7 @@ from prometheus_client.registry import Collector
 
 from streamer.flow.channel import ChannelStats
 from streamer.flow.meters import DurationStats
-from streamer.status import CameraStatus, SinkStatus, Status
+from streamer.status import CameraStatus, Load, SinkStatus, Status
 from streamer.types import STATES
 
 
@@ -104,6 +104,20 @@ METRICS: Final = (
            "`batch_split`, `input_shrunk`, `out_of_memory` (pictures given up)."),
     Metric("streamer_inference_stuck_seconds", "gauge", (), "seconds",
            "How long a run of the model goes on although it was told to end; 0 when none does."),
+    Metric("streamer_overload_level", "gauge", (), "steps",
+           "Steps of what is given up because there is too much to do; 0 is nothing."),
+    Metric("streamer_overload_steps_total", "counter", ("direction",), "steps",
+           "Steps taken (`down`) and taken back (`up`)."),
+    Metric("streamer_input_scale", "gauge", (), "",
+           "Factor of the detector's input size: 1, 0.75 or 0.5."),
+    Metric("streamer_camera_paused", "gauge", _CAMERA, "",
+           "1 while the camera is not looked at because there is too much to do."),
+    Metric("streamer_capacity_frames_per_second", "gauge", (), "frames per second",
+           "Frames that all workers can look at together, as measured lately."),
+    Metric("streamer_workers_busy_seconds_total", "counter", (), "seconds",
+           "Time that workers were busy, all added up."),
+    Metric("streamer_service_time_seconds", "gauge", ("input", "batch"), "seconds",
+           "Time one batch takes, by input size in pixels: the 95th percentile of the last 32."),
     Metric("streamer_build_info", "gauge", ("version",), "",
            "Always 1; its label says the version."),
     Metric("streamer_uptime_seconds", "gauge", (), "seconds",
@@ -180,6 +194,7 @@ def _samples(status: Status) -> Iterator[_Sample]:
     """Everything in ``status`` as (name, label values in the order of the table, value)."""
     for camera in status.cameras:
         yield from _camera(camera)
+        yield "streamer_camera_paused", (camera.name,), int(camera.name in status.load.paused)
     for sink in status.sinks:
         yield from _sink(sink)
     for stage, durations in status.stages.items():
@@ -189,8 +204,21 @@ def _samples(status: Status) -> Iterator[_Sample]:
     for kind, count in status.inference_faults.items():
         yield "streamer_inference_faults_total", (kind,), count
     yield "streamer_inference_stuck_seconds", (), status.inference_stuck_s
+    yield from _load(status.load)
     yield "streamer_build_info", (status.version,), 1
     yield "streamer_uptime_seconds", (), status.uptime_s
+
+
+def _load(load: Load) -> Iterator[_Sample]:
+    yield "streamer_overload_level", (), load.level
+    for direction, steps in load.steps.items():
+        yield "streamer_overload_steps_total", (direction,), steps
+    yield "streamer_input_scale", (), load.input_scale
+    if load.capacity is not None:
+        yield "streamer_capacity_frames_per_second", (), load.capacity
+    yield "streamer_workers_busy_seconds_total", (), load.busy_s
+    for (size, batch), seconds in sorted(load.service_s.items()):
+        yield "streamer_service_time_seconds", (str(size), str(batch)), seconds
 
 
 def _camera(camera: CameraStatus) -> Iterator[_Sample]:

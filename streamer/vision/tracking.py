@@ -7,7 +7,7 @@ in frames and overlaps: at five detections a second a walker's boxes no longer o
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -38,27 +38,6 @@ ENDED_KEPT: Final = 1024
 
 MOST_TRACKS: Final = 512
 """Tracks alive at once; beyond that those not seen for longest end."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PredictedTracks(Tracks):
-    """Tracks with the age of each: ``ages_s`` (N,) float32, seconds since it was last detected.
-
-    0 is a face detected now; any other was predicted. Left out, all are 0.
-    """
-
-    ages_s: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
-
-    def __post_init__(self) -> None:
-        """Check that there is one id and one age for each face."""
-        Tracks.__post_init__(self)
-        if not len(self.ages_s):
-            object.__setattr__(self, "ages_s", np.zeros(len(self.ids), np.float32))
-        if self.ages_s.shape != self.ids.shape or self.ages_s.dtype != np.float32:
-            raise ValueError(
-                f"ages_s must have shape {self.ids.shape} and dtype float32, "
-                f"not {self.ages_s.shape} and {self.ages_s.dtype}"
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +140,7 @@ class FaceTracker:
         self._state: tuple[float, _Known] = (-np.inf, _nobody())
         self._ended: deque[Sighting] = deque(maxlen=ENDED_KEPT)
 
-    def update(self, faces: Faces, at: float) -> PredictedTracks:
+    def update(self, faces: Faces, at: float) -> Tracks:
         """Match ``faces`` seen at the instant ``at`` (seconds) to those seen before.
 
         Answers with the faces that have a track, in the order given: all but weak ones that
@@ -189,11 +168,11 @@ class FaceTracker:
         self._state = at, known
         tracked = ids > 0
         if tracked.all():
-            return PredictedTracks(ids, faces)
+            return Tracks(ids, faces)
         kept = Faces(faces.boxes[tracked], faces.scores[tracked], faces.landmarks[tracked])
-        return PredictedTracks(ids[tracked], kept)
+        return Tracks(ids[tracked], kept)
 
-    def predict(self, at: float, *, within: tuple[int, int] | None = None) -> PredictedTracks:
+    def predict(self, at: float, *, within: tuple[int, int] | None = None) -> Tracks:
         """Every track moved to the instant ``at`` (seconds), the surest first.
 
         Only tracks last detected at most ``max_predict_s`` ago, and sure enough to be faces:
@@ -219,7 +198,7 @@ class FaceTracker:
         if within is not None:
             np.clip(boxes, 0, np.tile(np.array(within, np.float32), 2), out=boxes)
         predicted = Faces(boxes, scores[order].astype(np.float32), landmarks)
-        return PredictedTracks(ids[order], predicted, ages[order].astype(np.float32))
+        return Tracks(ids[order], predicted, ages[order].astype(np.float32))
 
     def reset(self) -> None:
         """End all tracks, as when the camera was dialled again. Ids go on from where they were."""
@@ -307,7 +286,7 @@ def _worth(numbers: Array, at: float) -> Array:
     return worth
 
 
-def joined(seen: PredictedTracks, predicted: PredictedTracks) -> PredictedTracks:
+def joined(seen: Tracks, predicted: Tracks) -> Tracks:
     """``seen``, and those of ``predicted`` that it does not have, best first.
 
     For a frame that was looked at: it fills in faces that the detector missed just now.
@@ -324,8 +303,4 @@ def joined(seen: PredictedTracks, predicted: PredictedTracks) -> PredictedTracks
         np.concatenate([one.landmarks, other.landmarks[more]])[order],
     )
     ids = np.concatenate([seen.ids, predicted.ids[more]])[order]
-    return PredictedTracks(ids, faces, np.concatenate([seen.ages_s, predicted.ages_s[more]])[order])
-
-
-IouTracker = FaceTracker
-"""The name of the tracker before this one."""
+    return Tracks(ids, faces, np.concatenate([seen.ages_s, predicted.ages_s[more]])[order])

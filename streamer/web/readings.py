@@ -10,7 +10,7 @@ from typing import Any
 from streamer.flow.channel import ChannelStats
 from streamer.flow.ledger import Ledger
 from streamer.flow.meters import DurationStats
-from streamer.status import CameraStatus, SinkStatus, Status
+from streamer.status import CameraStatus, Load, SinkStatus, Status
 from streamer.types import redact
 
 
@@ -29,6 +29,7 @@ def status_json(status: Status, *, now: float) -> dict[str, Any]:
         "device_warning": status.device_warning,
         "inference_faults": dict(status.inference_faults),
         "inference_stuck_s": _rounded(status.inference_stuck_s),
+        "load": _load(status.load),
         "uptime_s": _rounded(status.uptime_s),
         "cameras": [_camera(camera, now) for camera in status.cameras],
         "sinks": [_sink(sink) for sink in status.sinks],
@@ -66,6 +67,21 @@ def _camera(camera: CameraStatus, now: float) -> dict[str, Any]:
         "newest_age_s": _rounded(camera.newest_age_s),
         "ledger": _ledger(camera.ledger),
         "lane": _channel(camera.lane),
+    }
+
+
+def _load(load: Load) -> dict[str, Any]:
+    return {
+        "level": load.level,
+        "input_scale": load.input_scale,
+        "paused": sorted(load.paused),
+        "steps": dict(load.steps),
+        "capacity_fps": _rounded(load.capacity),
+        "busy_s": _rounded(load.busy_s),
+        "service": [
+            {"input": size, "batch": batch, "seconds": _rounded(seconds)}
+            for (size, batch), seconds in sorted(load.service_s.items())
+        ],
     }
 
 

@@ -13,7 +13,7 @@ from streamer.flow.channel import ChannelStats
 from streamer.flow.ledger import Ledger
 from streamer.flow.meters import Durations, DurationStats
 from streamer.publish.metrics import METRICS, Metrics
-from streamer.status import CameraStatus, SinkStatus, SourceState, Status
+from streamer.status import CameraStatus, Load, SinkStatus, SourceState, Status
 from streamer.types import STATES
 
 AWKWARD = 'a "quoted"\\back\nslash, {curly}=é☃'
@@ -84,6 +84,15 @@ FULL = Status(
     device_warning="running on the CPU",
     inference_faults={"hang": 1, "batch_split": 2},
     inference_stuck_s=3.5,
+    load=Load(
+        level=3,
+        input_scale=0.5,
+        paused=frozenset({"door"}),
+        steps={"down": 4, "up": 1},
+        capacity=61.5,
+        busy_s=1234.5,
+        service_s={(320, 1): 0.006, (640, 4): 0.06},
+    ),
 )
 EMPTY = replace(FULL, cameras=(), sinks=(), stages={})
 
@@ -185,6 +194,18 @@ def test_no_data_is_no_series_rather_than_a_zero() -> None:
     scraped = scrape(FULL)
     name = "streamer_newest_result_age_seconds"
     assert (name, frozenset({("camera", AWKWARD)})) not in scraped
+
+
+def test_what_is_given_up_under_load_is_told() -> None:
+    scraped = scrape(FULL)
+    assert value(scraped, "streamer_overload_level") == 3
+    assert value(scraped, "streamer_overload_steps_total", direction="down") == 4
+    assert value(scraped, "streamer_input_scale") == 0.5
+    assert value(scraped, "streamer_camera_paused", camera="door") == 1
+    assert value(scraped, "streamer_camera_paused", camera=AWKWARD) == 0
+    assert value(scraped, "streamer_capacity_frames_per_second") == 61.5
+    assert value(scraped, "streamer_workers_busy_seconds_total") == 1234.5
+    assert value(scraped, "streamer_service_time_seconds", input="640", batch="4") == 0.06
 
 
 def test_a_camera_that_was_removed_is_gone_from_the_next_scrape() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from benchmarks.tracking_scenes import SETTINGS, scene
 from streamer.types import Faces, Tracks
 from streamer.vision import tracking
-from streamer.vision.tracking import FaceTracker, IouTracker, PredictedTracks, joined
+from streamer.vision.tracking import FaceTracker, joined
 from tests.evaluate import load_truth, score_frames
 
 CROSSING = scene(replace(SETTINGS[2], seconds=4.0), 7)
@@ -453,16 +453,12 @@ def test_every_fifth_frame_finds_nearly_all_that_every_frame_finds() -> None:
 def test_ages_are_zero_when_left_out_and_checked_when_not() -> None:
     seen = faces(square(100, 100), square(300, 100))
     ids = np.array([1, 2], np.int64)
-    assert PredictedTracks(ids, seen).ages_s.tolist() == [0, 0]
-    assert PredictedTracks(ids, seen).ages_s.dtype == np.float32
+    assert Tracks(ids, seen).ages_s.tolist() == [0, 0]
+    assert Tracks(ids, seen).ages_s.dtype == np.float32
     with pytest.raises(ValueError, match="ages_s"):
-        PredictedTracks(ids, seen, np.zeros(3, np.float32))
+        Tracks(ids, seen, np.zeros(3, np.float32))
     with pytest.raises(ValueError, match="ids"):
-        PredictedTracks(ids[:1], seen)
-
-
-def test_the_old_name_goes_on() -> None:
-    assert IouTracker is FaceTracker
+        Tracks(ids[:1], seen)
 
 
 @pytest.mark.parametrize(

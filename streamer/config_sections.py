@@ -1,0 +1,179 @@
+"""The sections of a configuration: every key, its default, its bounds and what it means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+)
+
+from streamer.capture.schemes import check_url
+from streamer.inference.entries import load_registry
+from streamer.types import SourceUrl, redact
+
+
+def _good_url(text: str) -> str:
+    problem = check_url(text)
+    if problem is not None:
+        raise ValueError(problem)
+    return text
+
+
+def _good_input_size(size: int) -> int:
+    if size % 32:
+        lower = size // 32 * 32
+        raise ValueError(f"must be a multiple of 32; {lower} and {lower + 32} are the nearest")
+    return size
+
+
+def _good_address(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError('must be "host:port", such as "127.0.0.1:8080"')
+    return text
+
+
+CameraName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+Url = Annotated[str, AfterValidator(_good_url), PlainSerializer(redact)]
+InputSize = Annotated[int, Field(ge=32, le=4096), AfterValidator(_good_input_size)]
+Address = Annotated[str, AfterValidator(_good_address)]
+
+
+class Section(BaseModel):
+    """Part of a configuration: unknown keys are refused, and no message repeats a value."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Camera(Section):
+    """One camera or file."""
+
+    source: Url = Field(
+        description="rtsp(s)://, http(s)://, a file, webcam:0, /dev/video0, synthetic: or demo:"
+    )
+    transport: Literal["tcp", "udp"] = Field("tcp", description="how RTSP carries its packets")
+    decoder: str = Field(
+        "auto",
+        pattern=r"^(auto|software|cuda(:[0-9]{1,2})?)$",
+        description="what decodes a network camera: software, cuda or cuda:N; auto is software",
+    )
+    every: int = Field(1, ge=1, le=1000, description="look at one frame in N")
+    max_fps: float | None = Field(
+        None, gt=0, le=1000, description="look at so many frames a second at most"
+    )
+    input_size: InputSize | None = Field(
+        None, description="long side of the detector's input for this camera; else the model's"
+    )
+    pacing: Literal["adaptive", "all"] = Field(
+        "adaptive",
+        description="adaptive: a frame that cannot be in time is dropped, and under lasting load "
+        "less is done; all: never for that reason. Files are always read whole",
+    )
+    max_age_s: float = Field(
+        1.0,
+        ge=0.05,
+        le=60,
+        description="no result older than so many seconds from capture is published (adaptive)",
+    )
+    priority: float = Field(
+        1.0, gt=0, le=100, description="share of the detector beside other cameras: 2 is twice 1"
+    )
+    stall_s: float = Field(
+        5.0, ge=1, le=60, description="a live camera without a picture for so long is dialled anew"
+    )
+    first_frame_s: float = Field(
+        10.0, ge=2, le=60, description="seconds from dialling to the first picture at most"
+    )
+    isolate: bool = Field(
+        False,
+        description="decode in a process of its own: a crash there costs this camera only",
+    )
+    tls_verify: bool = Field(
+        True, description="refuse rtsps and https cameras whose certificate is not good"
+    )
+    ca_file: Path | None = Field(
+        None, description="PEM file of authorities, or the camera's own certificate"
+    )
+
+    @property
+    def url(self) -> SourceUrl:
+        """The source as a URL that prints itself without its secrets."""
+        return SourceUrl(self.source)
+
+
+def _known_model(name: str) -> str:
+    known = load_registry()
+    if name != "auto" and name not in known:
+        raise ValueError(f"there is no model {name!r}; use auto or one of {', '.join(known)}")
+    return name
+
+
+class Model(Section):
+    """Which network, and what counts as a face."""
+
+    name: Annotated[str, AfterValidator(_known_model)] = Field(
+        "retinaface_mnet025",
+        description="a name of `streamer models list`, or auto: by memory and what was measured",
+    )
+    path: Path | None = Field(None, description="a model file of your own, instead of the cache's")
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = Field(
+        None, description="hash of that file, when it is not one of the registry's"
+    )
+    input_size: InputSize = Field(
+        640, description="long side of the detector's input in pixels, a multiple of 32"
+    )
+    confidence: float = Field(0.6, gt=0, lt=1, description="least confidence of a face, 0 to 1")
+    nms: float = Field(0.4, gt=0, le=1, description="boxes that overlap more (IoU) are one face")
+    max_faces: int = Field(200, ge=1, le=1000, description="most faces in one picture")
+
+
+class ZeroMq(Section):
+    """Where events are published."""
+
+    bind: str = Field(
+        "tcp://127.0.0.1:5555",
+        pattern=r"^(tcp|ipc)://.+",
+        description="a ZeroMQ endpoint, tcp://host:port or ipc:///path",
+    )
+
+
+class Publish(Section):
+    """Where results go."""
+
+    zeromq: ZeroMq | None = Field(default=ZeroMq(), description="null switches it off")
+
+
+class Http(Section):
+    """The page, the metrics and the API."""
+
+    bind: Address = Field("127.0.0.1:8080", description="host:port to listen on")
+    allowed_hosts: tuple[str, ...] = Field(
+        (),
+        max_length=64,
+        description="names a browser or Prometheus may call this machine by, besides its address",
+    )
+
+
+class Inference(Section):
+    """How the detector is run; leave it alone unless a measurement says otherwise."""
+
+    workers: int | None = Field(
+        None, ge=1, le=64, description="threads that run it; null: from cores and cameras"
+    )
+    max_batch: int | None = Field(
+        None, ge=1, le=64, description="most pictures in one run; null: 1 on a CPU, 16 on a GPU"
+    )
+    gpu_memory_mb: int | None = Field(
+        None, ge=256, le=1_000_000, description="most memory of a GPU for the model; null: no limit"
+    )
+    cuda_graphs: bool = Field(False, description="record and replay launches on a GPU")
+    fold: bool = Field(
+        True, description="let a GPU run the network with its head folded in, where that is quicker"
+    )
