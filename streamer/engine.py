@@ -79,6 +79,7 @@ class Engine:
             self.workers, self.max_batch = workers or min(cores, MOST_WORKERS), max_batch or 1
         self._detectors: list[RetinaFace] = []
         self._changing = threading.Lock()
+        self._spare: dict[int, Session] = {}  # the one before, by its threads
 
     @property
     def delay_s(self) -> float:
@@ -114,9 +115,10 @@ class Engine:
         """Choose anew how many threads share a run, now that there are so many ``cameras``.
 
         Takes a second where that changes; meanwhile all detectors go on as before. One call at a
-        time. A session that cannot be opened now is a warning, and the old one stays. Without
-        cameras nothing is to be gained: those that come next may be as many as before, and each
-        opening leaves some 15 kB in onnxruntime.
+        time. A session that cannot be opened now is a warning, and the old one stays. The one
+        before is kept, some 20 MB: a camera that comes and goes would have them opened again and
+        again, a second each, which leaves some 15 kB in onnxruntime every time. Without cameras
+        nothing is to be gained: those that come next may be as many as before.
         """
         threads = self._threads_for(cameras)
         if self._fixed or cameras < 1 or threads == self._threads:
@@ -124,13 +126,17 @@ class Engine:
         log = get_logger("infer")
         with self._changing:
             try:
-                session = self._open_on(threads, threads > 1)
+                if threads in self._spare:
+                    session = self._spare[threads]
+                else:
+                    session = self._open_on(threads, threads > 1)
                 session.memory, session.hangs = self.session.memory, self.session.hangs
                 for detector in self._detectors:
                     detector.use(session, *WARM_UP)
             except StreamerError as error:
                 log.warning("retune_failed", cameras=cameras, detail=str(error))
                 return
+            self._spare = {self._threads: self.session}
             self._threads, self.session = threads, session
         log.info("retuned", cameras=cameras, threads=threads)
 

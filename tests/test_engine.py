@@ -145,6 +145,21 @@ def test_threads_of_a_run_follow_the_cameras_as_they_come_and_go(model_bytes: by
     assert len(detector.detect([picture])[0]) == 0
 
 
+def test_a_camera_that_comes_and_goes_opens_nothing_again(model_bytes: bytes) -> None:
+    opened = Opened(model_bytes)
+    engine = opened.engine(cores=2, cameras=1)
+    engine.detector(Model(), 128)
+    first = engine.session
+    for _ in range(3):
+        engine.retune(2)
+        assert engine.session is not first
+        engine.session.hangs = 4
+        engine.retune(1)
+        assert engine.session is first
+        assert first.hangs == 4
+    assert opened.asked == [(2, True), (1, False)]
+
+
 def test_threads_that_were_chosen_by_hand_stay(model_bytes: bytes) -> None:
     opened = Opened(model_bytes)
     engine = opened.engine(cores=8, cameras=1, workers=2)
