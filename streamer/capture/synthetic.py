@@ -143,7 +143,13 @@ class DemoSource:
         loop_s = 0.0  # where this round begins on the stream's own time
         while not stop.is_set():
             first, pts, step_s = index, 0.0, 0.04
-            for frame in self._clip.frames(stop):
+            clip = self._clip.frames(stop)
+            # As of a camera, whose packets come when they are due: nothing is decoded ahead,
+            # where it would take processor time from the picture before.
+            while pace.wait(loop_s + pts + (step_s if index > first else 0.0), step_s, stop):
+                frame = next(clip, None)
+                if frame is None:
+                    break
                 before = pts
                 pts = before + step_s if frame.pts is None else frame.pts
                 if frame.index and pts > before:
@@ -160,6 +166,7 @@ class DemoSource:
                     frame.picture,
                 )
                 index += 1
+                del frame  # do not hold a picture while waiting for the next
             if index == first and not stop.is_set():
                 raise SourceLost("no_frames", "the demo clip holds no pictures; reinstall streamer")
             loop_s += pts + step_s
