@@ -102,7 +102,7 @@ class CameraLine:
             if before is not None
             else CameraMeters(Rate(clock), Rate(clock), Durations())
         )
-        self.work = CameraWork(detector, FaceTracker(), self.meters, size)
+        self.work = CameraWork(detector, FaceTracker(), self.meters, size, camera.fill)
         self.paused = False  # not looked at, because there is too much to do
         self.wants = Pacer(every=camera.every, max_fps=camera.max_fps).wants
 

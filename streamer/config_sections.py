@@ -71,6 +71,11 @@ class Camera(Section):
     input_size: InputSize | None = Field(
         None, description="long side of the detector's input for this camera; else the model's"
     )
+    fill: bool = Field(
+        True,
+        description="predict the faces of frames that are not looked at because of every or "
+        "max_fps, and those that a look missed, for half a second",
+    )
     pacing: Literal["adaptive", "all"] = Field(
         "adaptive",
         description="adaptive: a frame that cannot be in time is dropped, and under lasting load "

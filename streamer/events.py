@@ -68,19 +68,24 @@ class Keypoints(msgspec.Struct, frozen=True, gc=False):
 class Face(msgspec.Struct, frozen=True, gc=False):
     """One face. ``bbox`` is x1, y1, x2, y2 in pixels of the original frame.
 
-    ``id`` stays with a face over frames and is never reused by the camera in this run.
+    ``id`` stays with a face over frames and is never reused by the camera in this run. ``source``
+    "detected": found in this frame; "predicted": expected here from the frames before, and last
+    found ``age_ms`` milliseconds ago, half a second at most (0 where detected).
     """
 
     id: Annotated[int, Meta(ge=-_EXACT, le=_EXACT)]
     bbox: tuple[float, float, float, float]
     confidence: Annotated[float, Meta(ge=0, le=1)]
     keypoints: Keypoints
+    source: Literal["detected", "predicted"] = "detected"
+    age_ms: Annotated[float, Meta(ge=0)] = 0.0
 
 
 class FacesEvent(msgspec.Struct, frozen=True):
     """What was found in one frame of one camera.
 
-    ``status`` "detected" comes with ``faces``, best first and perhaps empty; "failed" means that
+    ``status`` "detected" comes with ``faces``, best first and perhaps empty; so does "tracked",
+    of a frame that was not looked at, whose faces are all predicted; "failed" means that
     the frame could not be looked at and comes with ``faces`` None, so that no failure looks like
     "nobody there". ``seq`` counts the messages of one topic from 1 without a gap: a gap means
     lost messages. A new ``boot_id`` means a new run, which counts from 1 again.
@@ -99,7 +104,7 @@ class FacesEvent(msgspec.Struct, frozen=True):
     seq: Size
     wall_at: float
     age_ms: float
-    status: Literal["detected", "failed"]
+    status: Literal["detected", "tracked", "failed"]
     width: Size
     height: Size
     model: str
@@ -213,10 +218,10 @@ def camera_event(change: CameraChange, *, seq: int, boot_id: str, now_at: float)
 
 @cache
 def _steps() -> NDArray[np.float64]:
-    """How finely each column of :func:`_faces` is said: steps per unit, shape (15,)."""
+    """How finely each column of :func:`_faces` is said: steps per unit, shape (16,)."""
     import numpy as np
 
-    return np.array([100.0] * 4 + [100_000.0] + [100.0] * 10)
+    return np.array([100.0] * 4 + [100_000.0] + [100.0] * 10 + [10.0])
 
 
 def _faces(tracks: Tracks) -> tuple[Face, ...]:
@@ -227,10 +232,11 @@ def _faces(tracks: Tracks) -> tuple[Face, ...]:
     import numpy as np
 
     # Round in float64: a float32 rounded to 2 decimals still prints as 12.34000015.
-    rows = np.empty((n, 15))
+    rows = np.empty((n, 16))
     rows[:, :4] = tracks.faces.boxes
     rows[:, 4] = tracks.faces.scores
-    rows[:, 5:] = tracks.faces.landmarks.reshape(n, 10)
+    rows[:, 5:15] = tracks.faces.landmarks.reshape(n, 10)
+    rows[:, 15] = tracks.ages_s * 1000.0
     rows *= _steps()
     np.rint(rows, out=rows)
     rows /= _steps()
@@ -243,8 +249,10 @@ def _faces(tracks: Tracks) -> tuple[Face, ...]:
                 (x1, y1, x2, y2),
                 score,
                 Keypoints((ax, ay), (bx, by), (cx, cy), (dx, dy), (ex, ey)),
+                "predicted" if age else "detected",
+                age,
             )
-            for number, (x1, y1, x2, y2, score, ax, ay, bx, by, cx, cy, dx, dy, ex, ey) in zip(
+            for number, (x1, y1, x2, y2, score, ax, ay, bx, by, cx, cy, dx, dy, ex, ey, age) in zip(
                 tracks.ids.tolist(), rows.tolist(), strict=True
             )
         ]

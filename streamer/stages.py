@@ -16,7 +16,7 @@ from streamer.flow.channel import Channel
 from streamer.flow.fan import Batch, FanIn, Lane
 from streamer.flow.fan_out import FanOut
 from streamer.flow.meters import Durations, Rate
-from streamer.flow.order import Label
+from streamer.flow.order import FREE, Label
 from streamer.log import get_logger
 from streamer.protocols import ChangeSink, Detector, Sink, Source, Tracker
 from streamer.types import (
@@ -26,7 +26,9 @@ from streamer.types import (
     Published,
     Result,
     Stamps,
+    Tracks,
 )
+from streamer.vision.tracking import joined
 
 log = get_logger("infer")
 _log_watch = get_logger("watch")
@@ -73,25 +75,31 @@ class CameraWork:
     """What one camera's frames are looked at with, and where they are counted.
 
     ``size`` is the long side of the detector's input, pixels: frames of one size take the same
-    time and share a batch.
+    time and share a batch. ``fills``: the faces of frames that are not looked at are predicted,
+    and so are those that a look missed.
     """
 
     detector: Detector
     tracker: Tracker
     meters: CameraMeters
     size: int = 0
+    fills: bool = False
 
 
 class Job(NamedTuple):
-    """A frame and what it is to be looked at with: what travels from capture to inference."""
+    """A frame and what it is to be looked at with: what travels from capture to inference.
+
+    ``looks`` False: it is not to be looked at, only its faces are to be predicted.
+    """
 
     frame: Frame
     work: CameraWork
+    looks: bool = True
 
 
 def label_of(job: Job) -> Label:
     """What decides when a job is served: its age, and what it takes."""
-    return Label(job.frame.captured_at, job.work.size)
+    return Label(job.frame.captured_at, job.work.size if job.looks else FREE)
 
 
 def capture(
@@ -119,12 +127,13 @@ def capture(
             lane.miss(frame.index - position.index, "ring_full")
         position.epoch, position.index = frame.epoch + 1, frame.index + 1
         at = frame.captured_at if source.live or frame.pts is None else frame.pts
-        if not wants(at):
-            lane.skip()
-        elif (now := work()) is not None:
-            lane.put(Job(frame, now))
-        else:
+        looks, now = wants(at), work()
+        if now is None:
             lane.miss(1, "overload")
+        elif looks or now.fills:
+            lane.put(Job(frame, now, looks))
+        else:
+            lane.skip()
         del frame  # do not keep a picture alive while waiting for the next
 
 
@@ -146,6 +155,9 @@ def infer(
         with batch:
             taken_at = clock()
             for positions in _by_detector(batch.items):
+                if not batch.items[positions[0]].looks:
+                    _predict(batch, positions, outlet, taken_at)
+                    continue
                 if _look(batch, positions, outlet, times, taken_at, clock):
                     failures = 0
                     continue
@@ -170,33 +182,57 @@ def _look(
         found = jobs[0].work.detector.detect([job.frame.picture for job in jobs])
     except DetectionFailed as error:
         log.warning("detection_failed", camera=jobs[0].frame.camera, reason=str(error))
-        for position, (frame, _) in zip(positions, jobs, strict=True):
+        for position, (frame, *_) in zip(positions, jobs, strict=True):
             outlet.put(Failure(frame, Stamps(frame.captured_at, taken_at, clock()), str(error)))
             batch.drop(position, "failed")
         return isinstance(error, PictureFailed | OutOfMemory)  # neither says that it is broken
     detected_at = clock()
-    for position, (frame, work), faces in zip(positions, jobs, found, strict=True):
+    for position, (frame, work, _), faces in zip(positions, jobs, found, strict=True):
         meters = work.meters
         if frame.epoch != meters.newest_epoch:  # dialled again: it may look elsewhere now
             work.tracker.reset()
             meters.newest_epoch = frame.epoch
         tracks = work.tracker.update(faces, frame.captured_at)
+        seen = len(tracks)
+        if work.fills:
+            tracks = joined(tracks, _predicted(frame, work))
         times.wait.observe(taken_at - frame.captured_at)
         times.infer.observe(detected_at - taken_at)
         outlet.put(Result(frame, tracks, Stamps(frame.captured_at, taken_at, detected_at)))
         batch.settle(position, "detected")
         meters.detected.tick()
-        meters.faces_total += len(tracks)
+        meters.faces_total += seen
         meters.faces_now = len(tracks)
         meters.newest_captured_at = frame.captured_at
     return True
 
 
+def _predict(
+    batch: Batch[Job], positions: Sequence[int], outlet: FanOut[Published], taken_at: float
+) -> None:
+    """Hand on the jobs at ``positions`` with the faces that are to be expected there."""
+    for position in positions:
+        frame, work, _ = batch.items[position]
+        tracks = _predicted(frame, work)
+        stamps = Stamps(frame.captured_at, taken_at, taken_at)
+        outlet.put(Result(frame, tracks, stamps, "tracked"))
+        batch.settle(position, "tracked")
+        work.meters.faces_now = len(tracks)
+
+
+def _predicted(frame: Frame, work: CameraWork) -> Tracks:
+    """The faces that are to be expected in a frame, none after its camera was dialled again."""
+    if frame.epoch != work.meters.newest_epoch:
+        return Tracks.none()
+    within = frame.picture.width, frame.picture.height
+    return work.tracker.predict(frame.captured_at, within=within)
+
+
 def _by_detector(jobs: Sequence[Job]) -> list[list[int]]:
-    """Positions of ``jobs`` grouped by the detector of their camera."""
+    """Positions of ``jobs`` grouped by the detector of their camera, and those without a look."""
     groups: dict[int, list[int]] = {}
     for position, job in enumerate(jobs):
-        groups.setdefault(id(job.work.detector), []).append(position)
+        groups.setdefault(id(job.work.detector) if job.looks else 0, []).append(position)
     return list(groups.values())
 
 

@@ -239,6 +239,11 @@ class Tracks:
         """How many faces."""
         return len(self.ids)
 
+    @staticmethod
+    def none() -> Tracks:
+        """No faces."""
+        return Tracks(np.zeros(0, np.int64), Faces.none())
+
 
 class Stamps(NamedTuple):
     """When a frame passed each station, seconds of ``time.monotonic()``."""
@@ -250,12 +255,12 @@ class Stamps(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
-    """A frame that was looked at, and what was found in it (perhaps nothing)."""
+    """A frame and the faces in it (perhaps none): found in it, or "tracked", only predicted."""
 
     frame: Frame
     tracks: Tracks
     stamps: Stamps
-    status: Literal["detected"] = "detected"
+    status: Literal["detected", "tracked"] = "detected"
 
     def without_picture(self) -> Result:
         """The same result with the frame's pixels let go."""

@@ -17,6 +17,7 @@ from streamer.errors import BindError, ModelError, SourceLost
 from streamer.resources import resource
 from streamer.testing import CollectingSink
 from streamer.types import Result
+from streamer.vision.boxes import iou
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -59,19 +60,61 @@ def test_files_are_detected_whole_and_in_order() -> None:
     a = [o for o in sink.outcomes if o.frame.camera == "a"]
     b = [o for o in sink.outcomes if o.frame.camera == "b"]
     assert [o.frame.index for o in a] == list(range(250))
-    assert [o.frame.index for o in b] == list(range(0, 250, 5))
+    assert [o.frame.index for o in b] == list(range(250))
+    assert [o.frame.index for o in b if o.status == "detected"] == list(range(0, 250, 5))
     assert all(isinstance(o, Result) for o in (*a, *b))
     status = app.status()
     assert [c.source.state for c in status.cameras] == ["ended", "ended"]
-    assert status.cameras[1].ledger.skipped == 200
+    assert status.cameras[1].ledger.settled == {"detected": 50, "tracked": 200}
     assert status.cameras[0].faces_total > 900
     assert sink.closed
+
+
+def test_looking_at_every_fifth_frame_nearly_all_faces_of_all_frames_are_said() -> None:
+    sink = CollectingSink()
+    clip = str(resource("demo.mp4"))
+    cameras = {"all": {"source": clip, "fill": False}, "fifth": {"source": clip, "every": 5}}
+    app = app_of(config(cameras), extra_sinks={"collect": sink})
+    app.run()
+    assert_ledgers_close(app)
+    truth, said = (
+        [o.tracks for o in sink.outcomes if isinstance(o, Result) and o.frame.camera == camera]
+        for camera in ("all", "fifth")
+    )
+    assert len(truth) == len(said) == 250
+    right = wrong = 0
+    for true, told in zip(truth, said, strict=True):
+        table = iou(true.faces.boxes, told.faces.boxes) >= 0.5
+        right += int(table.any(axis=1).sum())
+        wrong += int((~table.any(axis=0)).sum())
+    faces = sum(map(len, truth))
+    assert right >= 0.97 * faces, (right, wrong, faces)
+    assert wrong <= 0.05 * faces, (right, wrong, faces)
+
+
+def test_frames_that_are_not_looked_at_are_skipped_without_fill() -> None:
+    sink = CollectingSink()
+    camera = {"source": str(resource("demo.mp4")), "every": 25, "fill": False, "input_size": 320}
+    app = app_of(config({"a": camera}), extra_sinks={"collect": sink})
+    app.run()
+    ledger = app.status().cameras[0].ledger
+    assert (ledger.skipped, ledger.settled) == (240, {"detected": 10})
+    assert [o.frame.index for o in sink.outcomes] == list(range(0, 250, 25))
 
 
 def test_max_fps_of_a_file_goes_by_the_time_of_the_file() -> None:
     sink = CollectingSink()
     app = app_of(
-        config({"a": {"source": str(resource("demo.mp4")), "max_fps": 5, "input_size": 320}}),
+        config(
+            {
+                "a": {
+                    "source": str(resource("demo.mp4")),
+                    "max_fps": 5,
+                    "fill": False,
+                    "input_size": 320,
+                }
+            }
+        ),
         extra_sinks={"collect": sink},
     )
     app.run()
@@ -85,7 +128,7 @@ def test_a_file_that_cannot_be_read_costs_only_itself(tmp_path: Path) -> None:
         config(
             {
                 "bad": {"source": "bad.mp4"},
-                "good": {"source": str(resource("demo.mp4")), "every": 25},
+                "good": {"source": str(resource("demo.mp4")), "every": 25, "fill": False},
             }
         ),
         tmp_path,

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,14 @@ TWO = result(
     ),
     [12, 15],
 )
-OUTCOMES = {"two_faces": TWO, "nobody": result(Faces.none()), "failed": FAILURE}
+TRACKED = replace(
+    TWO,
+    tracks=Tracks(TWO.tracks.ids, TWO.tracks.faces, np.array([0.0, 0.12345], np.float32)),
+    status="tracked",
+)
+OUTCOMES = {
+    "two_faces": TWO, "nobody": result(Faces.none()), "failed": FAILURE, "tracked": TRACKED,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", OUTCOMES)

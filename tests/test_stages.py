@@ -17,6 +17,7 @@ from streamer.flow.fan import FanIn
 from streamer.flow.fan_out import FanOut
 from streamer.flow.meters import Durations, Rate
 from streamer.flow.stage import Stage, StageGroup
+from streamer.inference.scheduling import FairShare
 from streamer.protocols import Detector
 from streamer.stages import (
     FAILURES_IN_A_ROW,
@@ -27,6 +28,7 @@ from streamer.stages import (
     StageMeters,
     capture,
     infer,
+    label_of,
     publish,
     watch,
 )
@@ -68,10 +70,11 @@ class Line:
         live: bool = False,
         wants: Callable[[float], bool] = lambda _at: True,
         pictures: int = 20,
+        fills: bool = False,
     ) -> None:
         clock = time.monotonic
         self.stop = threading.Event()
-        self.lanes: FanIn[Job] = FanIn("infer")
+        self.lanes: FanIn[Job] = FanIn("infer", order=FairShare(), label=label_of)
         self.sink = CollectingSink()
         self.channel: Channel[Outcome] = Channel("sink", capacity=8, overflow="block")
         self.outlet: FanOut[Outcome] = FanOut()
@@ -89,7 +92,7 @@ class Line:
                 [picture(n % 256) for n in range(pictures)], camera=name, live=live, fps=200
             )
 
-            work = CameraWork(detectors[name], FaceTracker(), self.meters[name])
+            work = CameraWork(detectors[name], FaceTracker(), self.meters[name], fills=fills)
 
             def run_capture(source=source, lane=lane, work=work) -> None:  # type: ignore[no-untyped-def]
                 capture(
@@ -167,6 +170,36 @@ def test_what_pacing_does_not_choose_is_skipped_and_never_converted() -> None:
     assert [o.frame.index for o in outcomes] == [0, 4, 8, 12, 16]
     ledger = line.lanes.lanes()[0].ledger()
     assert (ledger.captured, ledger.skipped, ledger.settled["detected"]) == (20, 15, 5)
+
+
+def test_frames_between_two_looks_come_in_order_with_the_faces_expected_there() -> None:
+    count = iter(range(1000))
+    line = Line({"a": FakeDetector(ONE_FACE)}, wants=lambda _at: next(count) % 4 == 0, fills=True)
+    outcomes = line.run()
+    assert [o.frame.index for o in outcomes] == list(range(20))
+    assert [o.status for o in outcomes] == (["detected"] + ["tracked"] * 3) * 5
+    for outcome in outcomes[4:]:  # from its second look on it is sure
+        assert isinstance(outcome, Result)
+        assert outcome.tracks.ids.tolist() == [1]
+        assert (outcome.tracks.ages_s > 0).tolist() == [outcome.status == "tracked"]
+    ledger = line.lanes.lanes()[0].ledger()
+    assert (ledger.captured, ledger.skipped) == (20, 0)
+    assert ledger.settled == {"detected": 5, "tracked": 15}
+    assert line.meters["a"].faces_total == 5
+
+
+def test_a_look_that_misses_a_face_gets_it_as_expected() -> None:
+    looks = iter(range(1000))
+
+    def blinking(_picture: Picture) -> Faces:
+        return Faces.none() if next(looks) == 9 else ONE_FACE
+
+    outcomes = Line({"a": FakeDetector(blinking)}, fills=True).run()
+    ages = [o.tracks.ages_s.tolist() for o in outcomes if isinstance(o, Result)]
+    assert ages[:9] + ages[10:] == [[0.0]] * 19
+    assert len(ages[9]) == 1 and 0 < ages[9][0] < 0.5
+    without = Line({"a": FakeDetector(Faces.none())}, fills=True).run()
+    assert all(isinstance(o, Result) and not len(o.tracks) for o in without)
 
 
 def test_a_slow_detector_makes_a_live_camera_drop_and_never_wait() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from streamer.flow.channel import ChannelStats, Closed, Overflow
 from streamer.flow.ledger import Ledger
-from streamer.flow.order import Label, Terms
+from streamer.flow.order import FREE, MOST_FREE, Label, Terms
 
 if TYPE_CHECKING:
     from streamer.flow.fan import FanIn
@@ -60,7 +60,7 @@ class Lane(Generic[T]):
         self.overflow: Overflow = overflow
         self._fan = fan
         self._not_full = threading.Condition(fan._lock)
-        self._items: deque[T] = deque()
+        self._items: deque[tuple[T, Label]] = deque()
         self._closed = False
         self._peak = 0
         self._tally = tally
@@ -68,6 +68,8 @@ class Lane(Generic[T]):
     def put(self, item: T) -> None:
         """Offer an item. Live lanes let the oldest go when full; file lanes wait for room.
 
+        Items of the kind ``FREE`` have room of their own in a live lane and let only each other
+        go, so that they never cost one that is to be looked at.
         Raises :class:`Closed` when no worker will take it any more; it then counts as dropped.
         """
         fan = self._fan
@@ -80,23 +82,31 @@ class Lane(Generic[T]):
             if self._closed or fan._aborted:
                 self._tally.dropped["capture", "shutdown"] += 1
                 raise Closed(self.name)
-            let_go = len(self._items) >= self.capacity
-            if let_go:
-                _gone = self._items.popleft()  # freed on return, when the lock is let go
-                self._tally.dropped["infer", "queue_full"] += 1
-            self._items.append(item)
-            if len(self._items) == 1:
-                self.label = label
-            elif let_go:
-                self.label = fan._label(self._items[0])
+            gone = self._one_too_many(label.kind is FREE)
+            if gone is not None:
+                _gone = self._items[gone]  # freed on return, when the lock is let go
+                del self._items[gone]
+                reason = "fill_full" if label.kind is FREE else "queue_full"
+                self._tally.dropped["infer", reason] += 1
+            self._items.append((item, label))
+            self.label = self._items[0][1]
             self._peak = max(self._peak, len(self._items))
             fan._queue(self)
 
+    def _one_too_many(self, free: bool) -> int | None:
+        """With the lock held: the position of the item that has to go before one more of its sort.
+
+        A lane that waits for room has room by now.
+        """
+        most = MOST_FREE if free else self.capacity
+        alike = [n for n, (_, label) in enumerate(self._items) if (label.kind is FREE) == free]
+        return alike[0] if self.overflow != "block" and len(alike) >= most else None
+
     def _pop(self) -> T:
         """With the lock held: take the oldest item out."""
-        item = self._items.popleft()
+        item, _ = self._items.popleft()
         if self._items:
-            self.label = self._fan._label(self._items[0])
+            self.label = self._items[0][1]
         self._not_full.notify()
         return item
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +32,19 @@ class Terms:
             raise ValueError(f"max_age_s is above 0, not {self.max_age_s}")
 
 
+FREE: Final = "free"
+"""The kind of items that cost next to nothing: they go along, in their place among the others.
+
+A lane that lets items go keeps at most :data:`MOST_FREE` of them beside those that count."""
+
+MOST_FREE: Final = 4
+
+
 class Label(NamedTuple):
     """What an order may know of an item: when it was born, and what else runs like it.
 
     ``born_at`` is in seconds of the fan's clock. Items of one ``kind`` take the same time to
-    serve and can be served together.
+    serve and can be served together; those of the kind :data:`FREE` take none to speak of.
     """
 
     born_at: float

@@ -68,7 +68,7 @@ class CameraReading:
         priority: float,
     ) -> CameraReading:
         """What two ledgers of a camera, so many seconds apart, say; the rest as it is given."""
-        offered = now.captured - now.skipped - before.captured + before.skipped
+        offered = _wanted(now) - _wanted(before)
         unserved = sum(now.dropped.get(w, 0) - before.dropped.get(w, 0) for w in _UNSERVED)
         served = max(0, offered - unserved)
         return CameraReading(offered / seconds, served / seconds, age_s, max_age_s, priority)
@@ -80,6 +80,12 @@ class CameraReading:
         if self.age_s is not None and self.max_age_s is not None and self.age_s > self.max_age_s:
             return True
         return self.served < KEPT * min(self.offered, floor)
+
+
+def _wanted(ledger: Ledger) -> int:
+    """Frames so far that were to be looked at; those whose faces were to be predicted are not."""
+    filled = ledger.settled.get("tracked", 0) + ledger.dropped.get(("infer", "fill_full"), 0)
+    return ledger.captured - ledger.skipped - filled
 
 
 @dataclass(frozen=True, slots=True)

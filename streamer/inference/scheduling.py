@@ -8,6 +8,7 @@ took. It is an :class:`streamer.flow.order.Order`: pure, told the instant, guard
   been charged least is next. A lane that has nothing waiting saves nothing up meanwhile.
 * The deadline counts from capture: what cannot be done in time is dropped before the work
   (Nexus, SOSP 2019), and its lane is charged nothing.
+* What costs nothing (the kind ``FREE``) goes first and is charged nothing.
 * Where batches pay, a batch may wait a little for company, and never longer than lets the
   earliest deadline be kept (Symphony, arXiv 2308.07470).
 """
@@ -19,7 +20,7 @@ from collections import deque
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from typing import Final
 
-from streamer.flow.order import Choice, W
+from streamer.flow.order import FREE, Choice, W
 from streamer.inference.service import ServiceTimes
 
 PUBLISH_MARGIN_S: Final = 0.02
@@ -88,6 +89,7 @@ class FairShare:
     def choose(self, ready: Collection[W], most: int, now: float, lanes: int) -> Choice[W]:
         """Serve the lanes charged least, all of one kind; drop what can not be in time."""
         drop: list[tuple[W, str]] = []
+        free: list[W] = []
         queue: list[tuple[float, int, W]] = []
         soonest = now + self._margin_s
         in_time: dict[Hashable, float] = {}  # by kind, when the service of one would be over
@@ -96,19 +98,28 @@ class FairShare:
             terms = lane.terms
             account = lane.notes
             if account is None:
-                account = lane.notes = _Account(turn, self._usual_cost(ready))
+                cost_s = self.times.one(lane.label.kind) or self._usual_cost(ready)
+                account = lane.notes = _Account(turn, cost_s)
             if terms.max_age_s is not None:
                 born_at, kind = lane.label
-                over_at = in_time.get(kind)
+                over_at = soonest if kind is FREE else in_time.get(kind)
                 if over_at is None:
                     over_at = soonest + self.times.one(kind) * self._faith(kind, now)
                     in_time[kind] = over_at
                 if over_at > born_at + terms.max_age_s:
-                    self._refused_since.setdefault(kind, now)
+                    if kind is not FREE:
+                        self._refused_since.setdefault(kind, now)
                     drop.append((lane, "deadline"))
                     continue
+            if lane.label.kind is FREE:
+                free.append(lane)
+                continue
             # Nothing is saved up while nothing waits, and what is owed is never forgiven.
             queue.append((max(account.charged_s, turn), position, lane))
+        if free:  # first, since they cost nothing and what comes behind them waits for them
+            for lane in free[:most]:
+                lane.notes.kind = FREE
+            return Choice(free[:most], drop)
         if not queue:
             return Choice(drop=drop)
         if most == 1:
@@ -159,6 +170,8 @@ class FairShare:
     def ended(self, served: Sequence[W], seconds: float, now: float) -> None:  # noqa: ARG002
         """Learn from what a worker has done, and what to charge these lanes from now on."""
         kind = served[0].notes.kind
+        if kind is FREE:
+            return
         if self._refused_since.pop(kind, None) is not None and seconds < self.times.one(kind) / 2:
             self.times.forget(kind)  # it was wrong, or the load that made it so is gone
         self.times.measured(kind, len(served), seconds)

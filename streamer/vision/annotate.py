@@ -36,7 +36,8 @@ def draw(image: Image, tracks: Tracks, scale_x: float = 1.0, scale_y: float = 1.
     """Draw boxes, landmarks, ids and scores onto ``image``, in place.
 
     ``image`` is a writeable uint8 BGR array (height, width, 3); ``scale_x`` and ``scale_y`` are
-    its pixels for one pixel of the original frame. Lines and letters grow with the image, and
+    its pixels for one pixel of the original frame. A face that was only predicted has corners
+    without a frame, and no score. Lines and letters grow with the image, and
     stay readable at 320 pixels. Raises ``ValueError`` when the image cannot be written to.
     """
     if not image.flags.writeable:
@@ -50,18 +51,24 @@ def draw(image: Image, tracks: Tracks, scale_x: float = 1.0, scale_y: float = 1.
     # The best face is drawn last, so that it lies on top.
     for n in range(len(tracks) - 1, -1, -1):
         colour = colour_of(int(tracks.ids[n]))
-        _draw_box(image, corners[n], colour, thick)
+        predicted = bool(tracks.ages_s[n] > 0)
+        _draw_box(image, corners[n], colour, thick, whole=not predicted)
         size = float((corners[n, 1] - corners[n, 0]).min())
         _draw_points(image, points[n], colour, max(1.0, size / 40))
-        label = f"#{tracks.ids[n]} {tracks.faces.scores[n]:.0%}"
+        score = "" if predicted else f" {tracks.faces.scores[n]:.0%}"
+        label = f"#{tracks.ids[n]}{score}"
         _draw_label(image, label, corners[n], colour, text_px, thick)
 
 
-def _draw_box(image: Image, corners: Floats, colour: Colour, thick: int) -> None:
-    """A thin frame with strong corners, edged in dark so that it shows on any background."""
+def _draw_box(image: Image, corners: Floats, colour: Colour, thick: int, *, whole: bool) -> None:
+    """A thin frame with strong corners, edged in dark so that it shows on any background.
+
+    Not ``whole``: the corners alone.
+    """
     (x1, y1), (x2, y2) = np.rint(corners).astype(int).tolist()
-    cv2.rectangle(image, (x1, y1), (x2, y2), _DARK, thick + 2)
-    cv2.rectangle(image, (x1, y1), (x2, y2), colour, thick)
+    if whole:
+        cv2.rectangle(image, (x1, y1), (x2, y2), _DARK, thick + 2)
+        cv2.rectangle(image, (x1, y1), (x2, y2), colour, thick)
     arm = max(3, min(x2 - x1, y2 - y1) // 5)
     for x, towards_x in ((x1, arm), (x2, -arm)):
         for y, towards_y in ((y1, arm), (y2, -arm)):

@@ -62,6 +62,17 @@ def test_any_box_on_any_size_is_drawn_without_complaint(width, height, box) -> N
     draw(grey(width, height), tracks(box))
 
 
+def test_a_face_that_was_only_predicted_has_corners_without_a_frame() -> None:
+    found, expected = grey(640, 360), grey(640, 360)
+    one = tracks((200, 100, 400, 300))
+    draw(found, one)
+    draw(expected, Tracks(one.ids, one.faces, np.array([0.2], np.float32)))
+    before = grey(640, 360)
+    assert (found[200, 200] != before[200, 200]).any()  # the middle of the left side
+    assert (expected[198:203, 195:206] == before[198:203, 195:206]).all()
+    assert (expected[100, 205] != before[100, 205]).any()  # a corner
+
+
 def test_labels_of_two_ids_differ() -> None:
     one, other = grey(), grey()
     draw(one, tracks((200, 100, 300, 200), first_id=1))
