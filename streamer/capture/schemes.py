@@ -9,7 +9,7 @@ from streamer.capture.ffmpeg import VERIFIED, Tls
 from streamer.capture.urls import (
     NETWORK_PORTS,
     check_url,
-    demo_delay_s,
+    demo_options,
     file_path,
     scheme_of,
     synthetic_options,
@@ -80,7 +80,7 @@ def make_source(
             clip = resource("demo.mp4")
         except FileNotFoundError as error:
             raise ConfigError([f"cameras.{camera}.source: {error}"]) from None
-        return DemoSource(camera=camera, clip=clip, delay_s=demo_delay_s(text))
+        return DemoSource(camera=camera, clip=clip, options=demo_options(text))
     return _file_source(file_path(text, base_folder), camera)
 
 

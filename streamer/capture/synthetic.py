@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from streamer.capture.pyav import PyAvSource
-from streamer.capture.urls import SyntheticOptions
+from streamer.capture.urls import DemoOptions, SyntheticOptions
 from streamer.errors import SourceLost
 from streamer.types import Frame, Image, SourceUrl
 from streamer.vision.picture import ArrayPicture
@@ -104,8 +104,14 @@ def read_number(image: Image) -> int:
     return int("".join("1" if value > 127 else "0" for value in row), 2)
 
 
+CLIP_FPS: Final = 25.0
+"""Frames a second of the demo clip (scripts/make_demo_clip.py)."""
+
+_AS_IT_IS: Final = DemoOptions()
+
+
 class DemoSource:
-    """The demo clip as a camera: looped for ever at its own pace.
+    """The demo clip as a camera: looped for ever at its own pace, or at another rate.
 
     ``index`` counts every picture and goes on over the seam, so that ``index`` modulo the clip's
     length is the clip's picture; so does ``pts``.
@@ -118,13 +124,14 @@ class DemoSource:
         *,
         camera: str,
         clip: Path,
-        delay_s: float = 0.0,
+        options: DemoOptions = _AS_IT_IS,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """``delay_s`` is waited before the first frame, to set several cameras out of phase."""
+        """The delay of ``options`` is to set several cameras out of phase."""
         self.camera = camera
-        self._delay_s = delay_s
+        self._delay_s = options.delay_s
+        self._stretch = CLIP_FPS / options.fps
         self._clock = clock
         self._wall_clock = wall_clock
         self._clip = PyAvSource(SourceUrl(f"file:{clip}"), camera=camera, live=False, clock=clock)
@@ -142,7 +149,7 @@ class DemoSource:
         index = 0
         loop_s = 0.0  # where this round begins on the stream's own time
         while not stop.is_set():
-            first, pts, step_s = index, 0.0, 0.04
+            first, pts, step_s = index, 0.0, self._stretch / CLIP_FPS
             clip = self._clip.frames(stop)
             # As of a camera, whose packets come when they are due: nothing is decoded ahead,
             # where it would take processor time from the picture before.
@@ -151,7 +158,7 @@ class DemoSource:
                 if frame is None:
                     break
                 before = pts
-                pts = before + step_s if frame.pts is None else frame.pts
+                pts = before + step_s if frame.pts is None else frame.pts * self._stretch
                 if frame.index and pts > before:
                     step_s = pts - before
                 if not pace.wait(loop_s + pts, step_s, stop):

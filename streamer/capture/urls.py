@@ -61,6 +61,14 @@ class SyntheticOptions:
     live: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """What ``demo:?delay=S&fps=F`` asks for: seconds before the first frame, frames a second."""
+
+    delay_s: float = 0.0
+    fps: float = 25.0
+
+
 def scheme_of(text: str) -> str:
     """The scheme in lower case; ``file`` for a bare path and ``webcam`` for a video device."""
     match = _SCHEME.match(text)
@@ -86,7 +94,7 @@ def check_url(text: str) -> str | None:
         elif scheme == "synthetic":
             synthetic_options(text)
         elif scheme == "demo":
-            demo_delay_s(text)
+            demo_options(text)
         else:
             # The word itself is not quoted: it may be a user name, or half a password.
             meant = get_close_matches(scheme, NETWORK_PORTS, n=1)
@@ -172,9 +180,13 @@ def synthetic_options(text: str) -> SyntheticOptions:
     )
 
 
-def demo_delay_s(text: str) -> float:
-    """Seconds that ``demo:?delay=S`` waits before its first frame. Raises :class:`BadUrl`."""
-    return _number(_options(text, {"delay"}).get("delay", "0"), "delay", least=0.0, most=3600.0)
+def demo_options(text: str) -> DemoOptions:
+    """The options of a ``demo:`` source. Raises :class:`BadUrl` on unknown or absurd ones."""
+    options = _options(text, {"delay", "fps"})
+    return DemoOptions(
+        _number(options.get("delay", "0"), "delay", least=0.0, most=3600.0),
+        _number(options.get("fps", "25"), "fps", least=0.1, most=100.0),
+    )
 
 
 def _check_text(text: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from streamer.capture.synthetic import DemoSource, SyntheticSource, read_number
-from streamer.capture.urls import SyntheticOptions
+from streamer.capture.urls import DemoOptions, SyntheticOptions
 from streamer.errors import SourceLost
 from tests.capture.clips import bar_of, make_clip
 from tests.capture.clocks import Clock, Stop
@@ -73,7 +73,7 @@ def test_a_live_one_that_ends_is_lost_and_stop_ends_its_wait() -> None:
 def test_the_demo_goes_on_over_its_seam(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "demo.mp4", frames=10, fps=25)
     clock = Clock()
-    source = DemoSource(camera="a", clip=clip, delay_s=2.5, clock=clock)
+    source = DemoSource(camera="a", clip=clip, options=DemoOptions(2.5), clock=clock)
     assert source.live
     frames = list(islice(source.frames(Stop(clock)), 35))
     assert [f.index for f in frames] == list(range(35))
@@ -82,11 +82,20 @@ def test_the_demo_goes_on_over_its_seam(tmp_path: Path) -> None:
     assert [f.pts for f in frames] == pytest.approx([n / 25 for n in range(35)])
 
 
+def test_the_demo_plays_at_another_rate(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "demo.mp4", frames=10, fps=25)
+    clock = Clock()
+    source = DemoSource(camera="a", clip=clip, options=DemoOptions(fps=10.0), clock=clock)
+    frames = list(islice(source.frames(Stop(clock)), 25))
+    assert [f.captured_at for f in frames] == pytest.approx([100.0 + n / 10 for n in range(25)])
+    assert [f.pts for f in frames] == pytest.approx([n / 10 for n in range(25)])
+
+
 @pytest.mark.parametrize("delay_s", [0.0, 3600.0])
 def test_stop_ends_the_demo(tmp_path: Path, delay_s: float) -> None:
     clip = make_clip(tmp_path / "demo.mp4", frames=5, fps=1)
     stop = threading.Event()
-    source = DemoSource(camera="a", clip=clip, delay_s=delay_s)
+    source = DemoSource(camera="a", clip=clip, options=DemoOptions(delay_s))
     thread = threading.Thread(target=lambda: list(source.frames(stop)))
     thread.start()
     stop.wait(0.1)

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from streamer.capture.urls import (
     BadUrl,
+    DemoOptions,
     Endpoint,
     SyntheticOptions,
     canonical_url,
     check_url,
-    demo_delay_s,
+    demo_options,
     endpoint_of,
     file_path,
     scheme_of,
@@ -91,6 +92,8 @@ BAD = {
     "synthetic:?fps=1&fps=2": "twice",
     "demo:?delay=-1": "delay",
     "demo:?delay=inf": "delay",
+    "demo:?fps=0": "fps",
+    "demo:?speed=2": "unknown",
 }
 
 
@@ -180,5 +183,5 @@ def test_schemes_and_options() -> None:
     assert synthetic_options("synthetic:?size=640x360&fps=5&frames=7&live=0") == (
         SyntheticOptions(640, 360, 5.0, 7, live=False)
     )
-    assert demo_delay_s("demo:") == 0.0
-    assert demo_delay_s("demo:?delay=2.5") == 2.5
+    assert demo_options("demo:") == DemoOptions()
+    assert demo_options("demo:?delay=2.5&fps=15") == DemoOptions(2.5, 15.0)
