@@ -34,6 +34,11 @@ WARM_S: Final = 2.0
 DEMO_FPS: Final = 25.0
 """Frames a second of the demo clip, which stands for every camera (1280x720, H.264)."""
 
+_KEPT: Final = frozenset(
+    {"every", "max_fps", "input_size", "isolate", "fill", "pacing", "max_age_s", "priority"}
+)
+"""Settings of a camera that do not say what it is."""
+
 _STAGES: Final = {"capture:": "decode", "infer-": "inference", "publish:": "publish"}
 _START_S: Final = 30.0
 _OPEN_S: Final = 900.0  # TensorRT may build an engine first
@@ -62,7 +67,7 @@ def recorded(config: Config, count: int) -> tuple[dict[str, Any], float]:
             fps += DEMO_FPS
         cameras[f"cam{number}"] = {
             "source": source,
-            **camera.model_dump(mode="json", include={"every", "max_fps", "input_size", "isolate"}),
+            **camera.model_dump(mode="json", include=set(_KEPT)),
         }
     values = config.model_dump(mode="json", include={"model", "device", "inference"})
     values |= {"cameras": cameras, "http": None}
@@ -174,11 +179,12 @@ def difference(before: Status, after: Status) -> Point:
     old = {camera.name: camera for camera in before.cameras}
     counts = [0] * len(after.cameras[0].latency.counts)
     dropped: Counter[str] = Counter()
-    captured = skipped = detected = 0
+    captured = passed = detected = 0
     for camera in after.cameras:
         was = old[camera.name]
         captured += camera.ledger.captured - was.ledger.captured
-        skipped += camera.ledger.skipped - was.ledger.skipped
+        passed += camera.ledger.skipped - was.ledger.skipped
+        passed += camera.ledger.settled.get("tracked", 0) - was.ledger.settled.get("tracked", 0)
         detected += camera.ledger.settled.get("detected", 0) - was.ledger.settled.get("detected", 0)
         for (stage, reason), number in camera.ledger.dropped.items():
             dropped[f"{stage}/{reason}"] += number - was.ledger.dropped.get((stage, reason), 0)
@@ -200,7 +206,7 @@ def difference(before: Status, after: Status) -> Point:
         cameras=len(after.cameras),
         seconds=round(after.uptime_s - before.uptime_s, 3),
         captured=captured,
-        wanted=captured - skipped,
+        wanted=captured - passed,
         detected=detected,
         dropped={kind: number for kind, number in dropped.items() if number},
         events_lost=lost[0] - lost[1],

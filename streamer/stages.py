@@ -246,7 +246,8 @@ def publish(
 ) -> None:
     """Stage 3, one for each sink: write every outcome and change, then close the sink.
 
-    ``latency`` gives, by camera, what observes capture to the end of the write; ``times``
+    ``latency`` gives, by camera, what observes capture to the end of the write, of frames that
+    were looked at; ``times``
     observes detection to the end of the write. Both belong to the sink that people's programs
     listen to, and are None for the others.
     """
@@ -261,7 +262,7 @@ def publish(
             if times is not None:
                 times.observe(written_at - outcome.stamps.detected_at)
             durations = latency(outcome.frame.camera) if latency is not None else None
-            if durations is not None:
+            if durations is not None and outcome.status != "tracked":
                 durations.observe(written_at - outcome.stamps.captured_at)
             del outcome  # do not keep a picture alive while waiting for the next
     finally:

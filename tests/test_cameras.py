@@ -17,6 +17,7 @@ from streamer.client import subscribe
 from streamer.config import Camera, Config, parse_config
 from streamer.errors import ConfigError
 from streamer.events import CameraEvent
+from streamer.inference.overload import Step
 from streamer.testing import CollectingSink
 from streamer.types import Result
 
@@ -154,6 +155,37 @@ def test_many_changes_at_once_leave_what_was_asked_last() -> None:
         while len([t for t in threading.enumerate() if t.name.startswith("capture:")]) > 5:
             assert time.monotonic() < until, "a removed camera's thread lives on"
             time.sleep(0.05)
+
+
+def test_a_fast_camera_costs_slow_ones_no_detection() -> None:
+    fast = {"source": "synthetic:?fps=60&size=640x384"}
+    slow = {"source": "synthetic:?fps=5&size=640x384"}
+    cameras = {"fast": fast, "slow-1": slow, "slow-2": slow, "slow-3": slow}
+    with Running(cameras, inference={"workers": 1}) as running:  # less than is asked for
+        for name in cameras:
+            running.wait_for(name, 20)
+        ledgers = {c.name: c.ledger for c in running.app.status().cameras}
+    assert ledgers["fast"].dropped  # there really was too much to do
+    for name in ("slow-1", "slow-2", "slow-3"):
+        assert not ledgers[name].dropped, ledgers[name]
+
+
+def test_a_replaced_camera_takes_up_the_step_that_was_given_up() -> None:
+    with Running({"a": {**SMALL, "input_size": 640}, "b": SMALL}) as running:
+        cameras = running.app._cameras
+        cameras.give_up(Step(0.5, frozenset({"b"})))
+        lines = {line.name: line for line in cameras.lines()}
+        assert lines["a"].work.size == 320
+        assert lines["b"].work_now() is None
+        running.wait_for("a")
+        running.app.replace_camera("a", Camera(**{**SMALL, "input_size": 640, "every": 2}))
+        assert {line.name: line for line in cameras.lines()}["a"].work.size == 320
+        running.wait_for("a")
+        b = running.app.status().cameras[1].ledger
+        assert b.dropped["capture", "overload"] > 0
+        cameras.give_up(Step())
+        running.wait_for("b")
+        assert {line.work.size for line in cameras.lines()} == {640, 320}
 
 
 def test_apply_changes_cameras_only() -> None:

@@ -66,7 +66,7 @@ METRICS: Final = (
     Metric("streamer_stage_duration_seconds", "histogram", ("stage",), "seconds",
            "Time one frame spends in a stage."),
     Metric("streamer_latency_seconds", "histogram", _CAMERA, "seconds",
-           "Time from capture to publishing."),
+           "Time from capture to publishing, of frames that were looked at."),
     Metric("streamer_newest_result_age_seconds", "gauge", _CAMERA, "seconds",
            "Age of the newest result, from its capture. Absent before the first."),
     Metric("streamer_queue_depth", "gauge", ("queue",), "items",
