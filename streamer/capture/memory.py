@@ -9,6 +9,7 @@ What a decoder allocates and frees the C library (glibc) keeps for the next time
 from __future__ import annotations
 
 import ctypes
+import gc
 from typing import Final
 
 ARENAS: Final = 2
@@ -33,8 +34,12 @@ def limit_arenas() -> bool:
 def trim() -> bool:
     """Give back what is free now, 43 MB in 2 ms for example; False where it cannot be done.
 
-    Only glibc can (``malloc_trim``, see its manual page); elsewhere nothing happens.
+    Objects that only hold each other, as those of a lost life do, are let go first: by themselves
+    they stay until 700 more have come, which took ten minutes and 0.2 MB of a quiet program. Only
+    the young ones are looked at, in less than 1 ms. Only glibc can give memory back
+    (``malloc_trim``, see its manual page).
     """
+    gc.collect(1)
     try:
         release = ctypes.CDLL(None).malloc_trim
     except (OSError, AttributeError):

@@ -1,8 +1,10 @@
 """Memory that is free goes back to the system."""
 
 import ctypes
+import gc
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,21 @@ def test_what_was_freed_goes_back():
     assert memory.trim()
     assert full - resident() > 50 * MB
     libc.free(kept)
+
+
+def test_what_only_holds_itself_is_let_go_first():
+    class Ring:
+        def __init__(self):
+            self.me = self
+
+    ring = weakref.ref(Ring())
+    gc.disable()
+    try:
+        assert ring() is not None
+        memory.trim()
+        assert ring() is None
+    finally:
+        gc.enable()
 
 
 def test_another_c_library_is_no_error(monkeypatch: pytest.MonkeyPatch):
