@@ -170,6 +170,34 @@ def test_a_fast_camera_costs_slow_ones_no_detection() -> None:
         assert not ledgers[name].dropped, ledgers[name]
 
 
+def test_too_much_for_a_while_makes_no_result_old_and_leaves_nothing_behind() -> None:
+    def camera(number: int) -> dict[str, Any]:
+        return {"source": f"demo:?fps=15&delay={number * 0.618 % 1:.3f}", "max_age_s": 0.5}
+
+    with Running({"a": camera(0), "b": camera(1)}) as running:
+        app = running.app
+        running.wait_for("a", 15)
+        for number in range(2, 16):
+            app.add_camera(f"more-{number}", Camera(**camera(number)))
+        time.sleep(5.0)
+        lost = sum(sum(c.ledger.dropped.values()) for c in app.status().cameras)
+        assert lost > 0  # there really was too much to do
+        for number in range(2, 16):
+            app.remove_camera(f"more-{number}")
+        # Before long every frame of the two is looked at again.
+        for _ in range(10):
+            before = {c.name: c.ledger for c in app.status().cameras}
+            running.wait_for("a", 15)
+            now = {c.name: c.ledger for c in app.status().cameras}
+            if all(now[n].dropped == before[n].dropped for n in now):
+                break
+        else:
+            raise AssertionError((before, now))
+    # What was too old when a sink came to it was let go; nothing waited in a worker beyond that.
+    ages = [o.stamps.taken_at - o.stamps.captured_at for o in running.sink.outcomes]
+    assert max(ages) <= 0.5
+
+
 def test_a_replaced_camera_takes_up_the_step_that_was_given_up() -> None:
     with Running({"a": {**SMALL, "input_size": 640}, "b": SMALL}) as running:
         cameras = running.app._cameras
