@@ -1,14 +1,17 @@
-"""How many cameras two cores hold while every result stays fresh. Run it by `make bench-cameras`.
+"""How many cameras two cores hold while every result stays fresh, and how many others hold.
 
-Recorded cameras of 1280x720 at 15 frames a second, each at its own phase. A number of cameras is
-held when, of the results that really came out, the 95th percentile of their age is at most 300 ms,
-each camera has at least 2 a second, Jain's index of the cameras' rates is at least 0.95, and the
-age does not grow. The age is from the capture of a frame to the arrival of its event in another
-process, which subscribes as anybody would.
+Recorded cameras of 1280x720 at 15 frames a second come in real time, each at its own phase, and
+wait for nobody. So many are held when the 95th percentile of the age of all results is at most
+300 ms, every camera gets at least 2 detections a second, Jain's index of their rates is at least
+0.95 and the age does not grow. The age is counted from the instant a frame was due at its camera
+until its result was heard in another process: of streamer by its ZeroMQ client, of the others by
+a line of text, which costs them less.
 
-The number is sought by short runs and proved by a long one (``--seconds``). The same rule is put to
-a plain loop of OpenCV and uniface (see benchmarks/peers.py, which makes its environment). All
-programs get the same two cores. Written to ``build/bench/cameras.json``.
+The number is sought by runs of a few seconds, and proved for streamer by one of five minutes. The
+others are not asked for that: a plain loop of OpenCV around uniface that reads the next frame of
+each camera in turn, the same with the newest, and, with ``--heavy``, Roboflow's InferencePipeline
+with the same detector (see ``benchmarks/peers.py``; the environments are shared). All run on the
+same two cores, and so does what hears them. Written to ``build/bench/cameras.json``.
 """
 
 from __future__ import annotations
@@ -16,240 +19,318 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
-import subprocess
+import platform
 import sys
-import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final
 
-import yaml
-import zmq
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from benchmarks.peers import SIDES, PeerFailed, call, python_of
-from streamer.config import load_config
+from benchmarks.cameras_run import FPS, WARM_S, Run, measure, recorded_clip
+from benchmarks.cameras_score import (
+    LEAST_JAIN,
+    LEAST_PER_S,
+    MOST_AGE_MS,
+    MOST_GROWTH_MS,
+    MOST_SHORT_GROWTH_MS,
+    Search,
+    step_down,
+)
+from benchmarks.peers import ROBOFLOW, SIDES, PeerFailed, Side, python_of
+from streamer.errors import StreamerError
 from streamer.inference.registry import locate
 from streamer.resources import resource
-from tests.faults.slope import theil_sen
 
-FPS = 15.0
-MOST_AGE_MS, LEAST_RATE, LEAST_JAIN = 300.0, 2.0, 0.95
-MOST_GROWTH_MS = 10.0
-"""Growth of the age over a run, by Theil-Sen, that is still called none: 10 ms in 5 minutes."""
-WARM_S, TRY_S, PEER_S = 6.0, 12.0, 10.0
-WINDOWS = 20
-RESULTS = Path("build/bench/cameras.json")
+CORES: Final = 2
+LOAD_S: Final = 6.0
+"""What a run takes beside its seconds and its warm-up, about: loading, and ending."""
+LEAST_PROOF_S: Final = 60.0
+HEAVY_S: Final = 240.0
+"""InferencePipeline may take so much longer: it alone needs half a minute to load."""
 
-
-class Look(NamedTuple):
-    """A result that came out: of which camera, when (seconds), and how old it was (ms)."""
-
-    camera: str
-    at: float
-    age_ms: float
-
-
-@dataclass(frozen=True)
-class Held:
-    """What a run with so many cameras gave, and whether they were held."""
-
-    cameras: int
-    seconds: float
-    p50_age_ms: float
-    p95_age_ms: float
-    max_age_ms: float
-    min_detections_per_s: float
-    detections_per_s: float
-    jain: float
-    growth_ms: float
-    held: bool
-
-
-def jain(rates: Sequence[float]) -> float:
-    """Jain's index of fairness: 1 when all are equal, 1/n when one has everything.
-
-    Jain, Chiu and Hawe, DEC-TR-301 (1984). All zeros give 0.
-    """
-    squares = sum(rate * rate for rate in rates)
-    return sum(rates) ** 2 / (len(rates) * squares) if squares else 0.0
-
-
-def judge(looks: Sequence[Look], names: Sequence[str], began: float, seconds: float) -> Held:
-    """Judge the looks from ``began`` on for ``seconds``; cameras without any count as 0."""
-    kept = [look for look in looks if began <= look.at < began + seconds]
-    counts = dict.fromkeys(names, 0)
-    windows: defaultdict[int, list[float]] = defaultdict(list)
-    for look in kept:
-        counts[look.camera] += 1
-        windows[int((look.at - began) / seconds * WINDOWS)].append(look.age_ms)
-    rates = [count / seconds for count in counts.values()]
-    ages = sorted(look.age_ms for look in kept) or [float("inf")]
-    p95 = ages[max(0, -(-95 * len(ages) // 100) - 1)]
-    growth = 0.0
-    if len(windows) >= 8:
-        middles = {n: statistics.median(each) for n, each in windows.items()}
-        growth = theil_sen(list(middles), list(middles.values())).middle * WINDOWS
-    fair = jain(rates)
-    held = p95 <= MOST_AGE_MS and min(rates) >= LEAST_RATE and fair >= LEAST_JAIN
-    return Held(
-        len(names), seconds, ages[len(ages) // 2], p95, ages[-1], min(rates), sum(rates), fair,
-        growth, held and growth <= MOST_GROWTH_MS,
-    )  # fmt: skip
-
-
-def run_streamer(cameras: int, seconds: float, settings: dict[str, Any]) -> Held:
-    """Run the real program with so many cameras and subscribe to it."""
-    names = [f"cam{n}" for n in range(cameras)]
-    with tempfile.TemporaryDirectory() as folder:
-        endpoint = f"ipc://{folder}/events"
-        config = Path(folder) / "streamer.yaml"
-        values = {
-            "cameras": {
-                # Multiples of the golden ratio's fraction: no two cameras are in step.
-                name: {"source": f"demo:?fps={FPS:g}&delay={n * 0.618034 % 1.0:.3f}", **settings}
-                for n, name in enumerate(names)
-            },
-            "http": None,
-            "device": "cpu",
-            "publish": {"zeromq": {"bind": endpoint}},
-        }
-        config.write_text(yaml.safe_dump(values))
-        load_config(config, {})
-        context = zmq.Context()
-        socket = context.socket(zmq.SUB)
-        socket.rcvhwm = 0
-        socket.connect(endpoint)
-        socket.subscribe(b"faces/")
-        program = subprocess.Popen(
-            [sys.executable, "-m", "streamer", "run", str(config)], stdout=subprocess.DEVNULL
+_GIVEN = ("{clip}", "{fps}", "{cameras}", "{model}")
+_DETECTOR = ("{cache}", "640", "360")  # what streamer looks at; uniface's own 640x640 costs more
+_UNIFACE = next(side for side in SIDES if side.environment == "uniface")
+_ROBOFLOW = next(side for side in SIDES if side.name == ROBOFLOW)
+STREAMER: Final = Side("streamer", "streamer_cameras.py", _GIVEN)
+OTHERS: Final = (
+    *(
+        replace(
+            _UNIFACE,
+            name=f"OpenCV + uniface, {mode} frame",
+            runner="opencv_cameras.py",
+            arguments=(*_GIVEN, *_DETECTOR, mode),
         )
-        looks: list[Look] = []
-        try:
-            began = None
-            while began is None or time.monotonic() < began + WARM_S + seconds:
-                if program.poll() is not None:
-                    raise SystemExit(f"streamer ended by itself with {program.returncode}")
-                if not socket.poll(1000):
-                    continue
-                event = json.loads(socket.recv_multipart()[1])
-                now = time.monotonic()
-                began = now if began is None else began
-                if event["status"] == "detected":
-                    # Both ends read one machine's wall clock; its steps are rounded to 1 ms.
-                    age_ms = max(event["age_ms"], (time.time() - event["wall_at"]) * 1e3)
-                    looks.append(Look(event["camera"], now, age_ms))
-        finally:
-            program.terminate()
-            program.wait(30)
-            context.destroy(linger=0)
-    return judge(looks, names, began + WARM_S, seconds)
+        for mode in ("next", "newest")
+    ),
+    replace(_ROBOFLOW, runner="inference_cameras.py", arguments=(*_GIVEN, *_DETECTOR)),
+)
 
 
-def run_uniface(cameras: int, seconds: float, python: Path, model: str) -> Held:
-    """The plain loop, in its own environment."""
-    runner = Path(__file__).parent / "peers" / "uniface_cameras.py"
-    clip, cache = str(resource("demo.mp4")), str(python.parent.parent / "cache")
-    size = ("640", "360", str(cameras), str(FPS), str(WARM_S + seconds))
-    said = call([str(python), str(runner), clip, model, cache, *size], 300.0, os.environ)
-    found = json.loads(said.strip().splitlines()[-1])
-    looks = [Look(f"cam{n}", at, age_s * 1e3) for n, at, age_s in found["looks"]]
-    return judge(looks, [f"cam{n}" for n in range(cameras)], WARM_S, seconds)
+@dataclass
+class Outcome:
+    """All runs of one side in order, and the one that its number rests on.
+
+    ``held`` is the run with the most cameras that were held, None when there was none.
+    """
+
+    runs: list[Run] = field(default_factory=list)
+    held: Run | None = None
+
+    @property
+    def shown(self) -> Run:
+        """The run whose figures are shown: where none held, the one with the fewest cameras."""
+        return self.held or min(self.runs, key=lambda run: run.score.cameras)
+
+    @property
+    def beyond(self) -> Run | None:
+        """The run with the fewest cameras, more than were held, that were not."""
+        held = self.held.score.cameras if self.held else 0
+        more = [run for run in self.runs if not run.held and run.score.cameras > held]
+        return min(more, key=lambda run: run.score.cameras, default=None)
+
+
+Measure = Callable[[int, float], Run]
+"""Runs so many cameras for so many seconds."""
+
+
+def seek(run: Measure, search: Search, seconds: float, left_s: Callable[[], float]) -> Outcome:
+    """Seek the largest number by runs of ``seconds``, as long as there is time left for one."""
+    found = Outcome()
+    while (number := search.next) is not None:
+        if found.runs and left_s() < LOAD_S + WARM_S + seconds:
+            break
+        one = run(number, seconds)
+        found.runs.append(one)
+        search.learn(number, one.held)
+        if one.held:
+            found.held = one
+    return found
+
+
+def prove(
+    run: Measure, found: Outcome, seconds: float, least_s: float, left_s: Callable[[], float]
+) -> None:
+    """Put what short runs found to a long one, and less where that does not hold.
+
+    After it, ``found.held`` is the long run that held; None when there is none, or no time.
+    """
+    number = found.held.score.cameras if found.held else 0
+    found.held = None
+    while number and (time_s := min(seconds, left_s() - LOAD_S - WARM_S)) >= least_s:
+        one = run(number, time_s)
+        found.runs.append(one)
+        if one.held:
+            found.held = one
+            return
+        number = step_down(number)
+
+
+def figures(found: Outcome) -> dict[str, Any]:
+    """What is written of one side."""
+    shown = asdict(found.shown.score)
+    slope = found.shown.score.slope_ms_per_min
+    return {
+        "cameras_held": found.held.score.cameras if found.held else 0,
+        **{name: shown[name] for name in ("p95_age_ms", "min_detections_per_s", "jain")},
+        "slope_ms_per_min": slope._asdict() if slope else None,
+        **_of(found.shown),
+        **{name: shown[name] for name in shown if name.startswith(("p50", "worst", "max"))},
+        "per_camera": shown["per_camera"],
+        "runs": [_of(run) for run in found.runs],
+    }
+
+
+def _of(run: Run) -> dict[str, Any]:
+    score = run.score
+    return {
+        "about": run.about,
+        "cameras": score.cameras,
+        "seconds": round(score.seconds, 1),
+        "held": run.held,
+        "faults": run.faults,
+        "cut_short": run.cut_short,
+        "detections_per_s": round(score.detections / score.seconds, 1),
+        "p95_age_ms": score.p95_age_ms,
+        "min_detections_per_s": score.min_detections_per_s,
+        "jain": score.jain,
+        "cores_used": run.used,
+        "cores_of_others": run.others,
+        "ended": run.ended,
+    }
+
+
+def table(found: Mapping[str, Outcome], failed: Mapping[str, str], title: str) -> Table:
+    """One row for each side, and why it held no more."""
+    shown = Table(title=title)
+    for column in (
+        "", "cameras held", "p95 age", "worst", "least /s", "Jain", "growth, ms/min", "for",
+        "no more",
+    ):  # fmt: skip
+        shown.add_column(column, justify="left" if column in ("", "no more") else "right")
+
+    def ms(value: float | None) -> str:
+        return "-" if value is None else f"{value:.0f} ms"
+
+    for name, one in found.items():
+        run, beyond = one.shown, one.beyond
+        score, slope = run.score, run.score.slope_ms_per_min
+        shown.add_row(
+            name,
+            str(score.cameras) if one.held else "0",
+            ms(score.p95_age_ms),
+            ms(score.worst_camera_p95_age_ms),
+            f"{score.min_detections_per_s:.2f}",
+            f"{score.jain:.3f}",
+            f"{slope.middle:+.1f}" if slope else "-",
+            f"{score.seconds:.0f} s",
+            f"{beyond.score.cameras}: {', '.join(beyond.faults)}" if beyond else "",
+        )
+    for name, error in failed.items():
+        shown.add_row(name, f"[red]{escape(error)}[/red]")
+    return shown
+
+
+def machine() -> str:
+    """The processor's name, for people."""
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--heavy", action="store_true", help="InferencePipeline too (gigabytes)")
+    parser.add_argument("--no-peers", action="store_true", help="streamer alone")
+    parser.add_argument("--only", type=int, metavar="N", help="N cameras each, for --seconds")
+    parser.add_argument("--seconds", type=float, default=300.0, help="of the proof")
+    parser.add_argument("--search-seconds", type=float, default=12.0, help="of each other run")
+    parser.add_argument("--minutes", type=float, default=9.5, help="for all, about")
+    parser.add_argument("--first", type=int, default=24, help="cameras to try first")
+    parser.add_argument("--most", type=int, default=96, help="cameras to try at most")
+    parser.add_argument("--output", type=Path, default=Path("build/bench/cameras.json"))
+    parser.add_argument("--environments", type=Path, default=Path("build/peers"))
+    options = parser.parse_args()
+    if not 1 <= options.first <= options.most or (options.only or 1) < 1:
+        parser.error("--only and --first are 1 or more, and --first at most --most")
+    if min(options.seconds, options.search_seconds) < 4 or options.minutes <= 0:
+        parser.error("--seconds and --search-seconds are 4 or more, and --minutes above 0")
+    return options
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
-    parser.add_argument("--seconds", type=float, default=300.0, help="of the run that proves")
-    parser.add_argument("--counts", default="16,20,24,28,32,36,40", help="numbers to try, rising")
-    parser.add_argument("--no-peers", action="store_true")
-    parser.add_argument("--set", default="{}", help="JSON: settings of every camera")
-    options = parser.parse_args()
-    cores = sorted(os.sched_getaffinity(0))[:2]
-    os.sched_setaffinity(0, cores)
-    console = Console(stderr=True)
+    options = arguments()
+    began = time.monotonic()
     load = os.getloadavg()[0]
-    settings = json.loads(options.set)
-    tries: list[Held] = []
-    peers: dict[str, Any] = {}
-    with Progress(console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("cameras", total=None)
-        best = None
-        for count in map(int, options.counts.split(",")):
-            tries.append(run_streamer(count, TRY_S, settings))
-            console.print(_line(tries[-1]))
-            progress.advance(bar)
-            if not tries[-1].held:
-                break
-            best = count
-        proof = None
-        for count in [t.cameras for t in reversed(tries) if t.held]:
-            proof = run_streamer(count, options.seconds, settings)
-            console.print(_line(proof))
-            if proof.held:
-                break
-        if not options.no_peers:
-            side = next(s for s in SIDES if s.name == "OpenCV + uniface, 640x360")
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])  # all that follow inherit it
+    cores = len(os.sched_getaffinity(0))
+    console = Console(stderr=True)
+    if cores < CORES or load > 0.5:
+        console.print(f"{cores} core(s), a load of {load:.1f}: the figures will be too low")
+    folder = options.environments.resolve()
+    try:
+        model = locate("retinaface_mnet025", environ=os.environ)
+    except StreamerError as error:
+        sys.exit(f"bench-cameras: {error}")
+    clip = recorded_clip(resource("demo.mp4"), options.output.resolve().parent)
+    given = {
+        "clip": str(clip), "fps": str(FPS), "model": str(model), "cache": str(folder / "weights"),
+    }  # fmt: skip
+    found: dict[str, Outcome] = {}
+    failed: dict[str, str] = {}
+
+    def left_s(kept: float = 0.0) -> float:
+        ends_at = began + options.minutes * 60 + (HEAVY_S if options.heavy else 0.0)
+        return float(ends_at - kept - time.monotonic())
+
+    with Progress(console=console, disable=not console.is_terminal, refresh_per_second=1) as bars:
+        bar = bars.add_task("", total=1.0)
+
+        def runs(side: Side) -> Measure:
+            python = python_of(side, folder)
+
+            def run(cameras: int, seconds: float) -> Run:
+                bars.reset(bar, total=seconds, description=f"{side.name}: {cameras} cameras")
+                one = measure(
+                    side, python, given, cameras=cameras, seconds=seconds,
+                    tick=lambda done: bars.update(bar, completed=done),
+                )  # fmt: skip
+                console.print(line(side.name, one), highlight=False, markup=False, soft_wrap=True)
+                return one
+
+            return run
+
+        def search(side: Side, first: int, kept: float) -> None:
             try:
-                python = python_of(side, Path("build/peers"))
-                model = str(locate("retinaface_mnet025", environ=os.environ))
-                runs = []
-                for count in (1, 2, 3, 4):
-                    runs.append(run_uniface(count, PEER_S, python, model))
-                    console.print("uniface: " + _line(runs[-1]))
-                    if not runs[-1].held:
-                        break
-                held = [r.cameras for r in runs if r.held]
-                peers[side.name] = {
-                    "cameras_held": max(held, default=0),
-                    "tries": [asdict(r) for r in runs],
-                }
+                run = runs(side)
+                if options.only:
+                    one = run(options.only, options.seconds)
+                    found[side.name] = Outcome([one], one if one.held else None)
+                else:
+                    wanted = Search(min(first, options.most), options.most)
+                    found[side.name] = seek(
+                        run, wanted, options.search_seconds, lambda: left_s(kept)
+                    )
             except PeerFailed as error:
-                peers[side.name] = {"failed": str(error)}
-    last = proof or tries[-1]
+                failed[side.name] = str(error)
+
+        folder.mkdir(parents=True, exist_ok=True)
+        proof_s = options.seconds + LOAD_S + WARM_S
+        search(STREAMER, options.first, proof_s)
+        if STREAMER.name in failed:
+            sys.exit(f"bench-cameras: streamer {failed[STREAMER.name]}; run 'make test'")
+        others = [side for side in OTHERS if options.heavy or not side.heavy]
+        for side in () if options.no_peers else others:
+            search(side, 3, proof_s)
+        ours = found[STREAMER.name]
+        if not options.only:
+            try:
+                least_s = min(options.seconds, LEAST_PROOF_S)
+                prove(runs(STREAMER), ours, options.seconds, least_s, left_s)
+            except PeerFailed as error:
+                sys.exit(f"bench-cameras: streamer {error}; run 'make test'")
     result = {
-        "cameras_held": last.cameras if last.held else 0,
-        **{name: value for name, value in asdict(last).items() if name not in ("cameras", "held")},
-        "most_in_short_runs": best,
-        "tries": [asdict(each) for each in tries],
-        "peers": peers,
-        "settings": settings,
-        "cores": len(cores),
+        **figures(ours),
+        "peers": {name: figures(one) for name, one in found.items() if name != STREAMER.name},
+        "failed": failed,
+        "limits": {
+            "p95_age_ms": MOST_AGE_MS,
+            "detections_per_s": LEAST_PER_S,
+            "jain": LEAST_JAIN,
+            "growth_ms_in_a_long_run": MOST_GROWTH_MS,
+            "growth_ms_in_a_short_run": MOST_SHORT_GROWTH_MS,
+        },
+        "fps": FPS,
+        "cores": cores,
+        "machine": machine(),
         "load_before": load,
+        "took_s": round(time.monotonic() - began),
     }
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
-    table = Table(title=f"Cameras of 1280x720 at {FPS:g} fps on {len(cores)} cores; {RESULTS}")
-    for column in ("program", "cameras held", "p95 age", "least rate", "Jain", "growth"):
-        table.add_column(column)
-    table.add_row("streamer", str(result["cameras_held"]), *_figures(last))
-    for name, peer in peers.items():
-        if "failed" in peer:
-            table.add_row(name, f"not run: {peer['failed']}", "", "", "", "")
-        else:
-            table.add_row(name, str(peer["cameras_held"]), *_figures(Held(**peer["tries"][-1])))
-    Console(width=110).print(table)
-    if not last.held:
-        sys.exit("bench-cameras: not held")
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    title = f"720p cameras at {FPS} fps that {cores} cores hold; also in {options.output}"
+    Console(width=130).print(table(found, failed, title))
+    if not ours.held:
+        sys.exit(f"bench-cameras: none held; {', '.join(ours.shown.faults)}")
 
 
-def _figures(run: Held) -> tuple[str, str, str, str]:
+def line(name: str, run: Run) -> str:
+    """One run in one line."""
+    score = run.score
+    age = "-" if score.p95_age_ms is None else f"{score.p95_age_ms:.0f} ms"
+    verdict = "held" if run.held else ", ".join(run.faults)
     return (
-        f"{run.p95_age_ms:.0f} ms with {run.cameras}",
-        f"{run.min_detections_per_s:.2f}/s",
-        f"{run.jain:.3f}",
-        f"{run.growth_ms:+.1f} ms",
+        f"{name}: {score.cameras} cameras for {score.seconds:.0f} s: p95 age {age}, "
+        f"{score.min_detections_per_s:.2f}/s at least, Jain {score.jain:.3f}, {run.used} cores"
+        f" (others {run.others}): {verdict}"
     )
-
-
-def _line(run: Held) -> str:
-    held = "held" if run.held else "NOT held"
-    return f"{run.cameras} cameras, {run.seconds:.0f} s: {', '.join(_figures(run))}: {held}"
 
 
 if __name__ == "__main__":
