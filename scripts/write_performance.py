@@ -131,8 +131,8 @@ def held_lines(cameras: Mapping[str, Any]) -> list[str]:
         "",
         "`make bench-cameras`: recorded cameras of 1280x720 at 15 frames a second on "
         f"{cameras['cores']} cores, load before {cameras['load_before']:.1f}. A number is held "
-        "when the 95th percentile of the results' age (from the instant the frame was due at the camera "
-        "to its arrival in another process) is at most 300 ms, each camera has at least 2 "
+        "when the 95th percentile of the results' age (from the instant the frame was due at the "
+        "camera to its arrival in another process) is at most 300 ms, each camera has at least 2 "
         "detections a second, Jain's index is at least 0.95 and the age does not grow. Others are "
         "judged by short runs only.",
         "",
