@@ -102,7 +102,7 @@ def test_a_replaced_camera_goes_on_counting_in_a_new_epoch() -> None:
         status = running.app.status().cameras[0]
     assert sum(status.ledger.settled.values()) >= len(results)  # of all three, not of the last
     assert status.ledger.captured > results[-1].frame.index
-    assert status.latency.count >= len(results) - 1
+    assert status.latency.count >= sum(o.status == "detected" for o in results) - 1
     frames = [(o.frame.epoch, o.frame.index) for o in results]
     assert frames == sorted(set(frames))
     assert {epoch for epoch, _ in frames} == {0, 1, 2}
@@ -158,12 +158,12 @@ def test_many_changes_at_once_leave_what_was_asked_last() -> None:
 
 
 def test_a_fast_camera_costs_slow_ones_no_detection() -> None:
-    fast = {"source": "synthetic:?fps=60&size=640x384"}
-    slow = {"source": "synthetic:?fps=5&size=640x384"}
+    fast = {"source": "synthetic:?fps=240&size=320x192", "input_size": 640}
+    slow = {"source": "synthetic:?fps=3&size=320x192", "input_size": 320}
     cameras = {"fast": fast, "slow-1": slow, "slow-2": slow, "slow-3": slow}
     with Running(cameras, inference={"workers": 1}) as running:  # less than is asked for
         for name in cameras:
-            running.wait_for(name, 20)
+            running.wait_for(name, 9)
         ledgers = {c.name: c.ledger for c in running.app.status().cameras}
     assert ledgers["fast"].dropped  # there really was too much to do
     for name in ("slow-1", "slow-2", "slow-3"):
