@@ -165,9 +165,10 @@ def test_a_fast_camera_costs_slow_ones_no_detection() -> None:
         for name in cameras:
             running.wait_for(name, 9)
         ledgers = {c.name: c.ledger for c in running.app.status().cameras}
-    assert ledgers["fast"].dropped  # there really was too much to do
-    for name in ("slow-1", "slow-2", "slow-3"):
-        assert not ledgers[name].dropped, ledgers[name]
+    lost = {name: sum(ledger.dropped.values()) for name, ledger in ledgers.items()}
+    assert lost["fast"] > ledgers["fast"].captured / 3  # there really was too much to do
+    for name in ("slow-1", "slow-2", "slow-3"):  # a machine may stand still for a moment
+        assert lost[name] <= max(1, ledgers[name].captured / 10), ledgers[name]
 
 
 def test_too_much_for_a_while_makes_no_result_old_and_leaves_nothing_behind() -> None:
