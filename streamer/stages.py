@@ -50,7 +50,8 @@ class CameraMeters:
     faces_total: int = 0
     faces_now: int = 0
     newest_captured_at: float | None = None
-    newest_epoch: int | None = None
+    view: tuple[int, int, int] | None = None
+    """Epoch, width and height of the frame looked at last: what was tracked is good for these."""
 
 
 @dataclass(slots=True)
@@ -189,9 +190,9 @@ def _look(
     detected_at = clock()
     for position, (frame, work, _), faces in zip(positions, jobs, found, strict=True):
         meters = work.meters
-        if frame.epoch != meters.newest_epoch:  # dialled again: it may look elsewhere now
+        if _view(frame) != meters.view:  # dialled again, or another resolution
             work.tracker.reset()
-            meters.newest_epoch = frame.epoch
+            meters.view = _view(frame)
         tracks = work.tracker.update(faces, frame.captured_at)
         seen = len(tracks)
         if work.fills:
@@ -221,11 +222,15 @@ def _predict(
 
 
 def _predicted(frame: Frame, work: CameraWork) -> Tracks:
-    """The faces that are to be expected in a frame, none after its camera was dialled again."""
-    if frame.epoch != work.meters.newest_epoch:
+    """The faces that are to be expected in a frame, none where its camera sees anew."""
+    if _view(frame) != work.meters.view:
         return Tracks.none()
     within = frame.picture.width, frame.picture.height
     return work.tracker.predict(frame.captured_at, within=within)
+
+
+def _view(frame: Frame) -> tuple[int, int, int]:
+    return frame.epoch, frame.picture.width, frame.picture.height
 
 
 def _by_detector(jobs: Sequence[Job]) -> list[list[int]]:

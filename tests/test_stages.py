@@ -188,6 +188,34 @@ def test_frames_between_two_looks_come_in_order_with_the_faces_expected_there() 
     assert line.meters["a"].faces_total == 5
 
 
+def test_nobody_is_expected_where_the_resolution_or_the_life_is_another() -> None:
+    meters = CameraMeters(Rate(time.monotonic), Rate(time.monotonic), Durations())
+    looks = iter(range(100))
+
+    def at_first(_picture: Picture) -> Faces:
+        return ONE_FACE if next(looks) % 4 != 3 else Faces.none()
+
+    work = CameraWork(FakeDetector(at_first), FaceTracker(), meters, fills=True)
+    lanes: FanIn[Job] = FanIn("infer")
+    lane = lanes.add_lane("cam", capacity=16, overflow="block")
+    large = ArrayPicture(np.zeros((256, 512, 3), np.uint8))
+    small = ArrayPicture(np.zeros((128, 256, 3), np.uint8))
+    pictures = [(0, large)] * 3 + [(0, small)] * 4 + [(1, small)]
+    for n, (epoch, shown) in enumerate(pictures):
+        lane.put(Job(Frame("cam", epoch, n, n * 0.04, 0.0, None, shown), work))
+    lanes.close(lanes=True)
+    sink: Channel[Published] = Channel("sink", capacity=16, overflow="block")
+    outlet: FanOut[Published] = FanOut()
+    outlet.add(sink)
+    times = StageMeters(Durations(), Durations(), Durations())
+    infer(lanes, outlet, times, max_batch=1, clock=time.monotonic)
+    outlet.close()
+    results = [o.tracks for o in sink if isinstance(o, Result)]
+    assert [len(tracks) for tracks in results] == [1, 1, 1, 0, 1, 1, 1, 0]
+    assert [tracks.ids.tolist() for tracks in results[:3]] == [[1]] * 3
+    assert all(tracks.ids.tolist() == [2] for tracks in results[4:7])
+
+
 def test_a_look_that_misses_a_face_gets_it_as_expected() -> None:
     looks = iter(range(1000))
 
