@@ -15,7 +15,7 @@ MODEL := models/retinaface_mnet025.onnx
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check bench bench-peers bench-cameras bench-gpu test-gpu faults soak docs screenshots constraints clean install install-dev packages
+.PHONY: help demo test check bench bench-peers bench-cameras bench-streaming bench-gpu test-gpu faults soak docs screenshots constraints clean install install-dev packages
 
 help:
 	@echo "make demo            is the place to start. The rest:"
@@ -44,6 +44,9 @@ test-gpu: install-dev $(MODEL) ## what needs an NVIDIA GPU (make EXTRA=gpu)
 
 bench-cameras: install-dev $(MODEL) ## how many cameras two cores hold with every result fresh (10 minutes)
 	@$(BIN)/python -m benchmarks.cameras $(ARGS)
+
+bench-streaming: install-dev $(MODEL) ## which settings are best by streaming accuracy, as simulated (ARGS=--real: as run)
+	@$(BIN)/python -m benchmarks.streaming $(ARGS)
 
 bench-gpu: install-dev $(MODEL) ## measure the GPU (make EXTRA=gpu)
 	@$(BIN)/python -m benchmarks.bench_gpu $(ARGS)

@@ -18,7 +18,7 @@ import typer
 
 from streamer import __version__
 from streamer.capture.memory import limit_arenas
-from streamer.cli_measure import bench
+from streamer.cli_measure import bench, tune
 from streamer.cli_models import models_cli
 from streamer.errors import ConfigError, DeviceError, StageFailure, StageStuck, StreamerError
 from streamer.log import configure, get_logger
@@ -51,6 +51,7 @@ cli = typer.Typer(
 )
 config_cli = typer.Typer(help="The configuration: its schema, and what is in force.")
 cli.command()(bench)
+cli.command()(tune)
 cli.add_typer(models_cli, name="models")
 cli.add_typer(config_cli, name="config")
 

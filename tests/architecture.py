@@ -30,6 +30,11 @@ CLI = {
     "reload",
     "signals",
     "terminal",
+    "tune",
+    "tune_check",
+    "tune_console",
+    "tune_measure",
+    "tune_run",
 }
 """Modules of the top floor: they make one room, and may import each other."""
 
