@@ -101,7 +101,8 @@ def quiet_point(program: Program, began_at: float, seconds: float) -> Point:
         readings.append(usage(program.pid))
         program.rest(0.25)
     if not readings:
-        raise SystemExit(f"streamer ended by itself with {program.process.poll()}")
+        said = "".join(line for _, line in program.seen.lines[-20:])
+        raise SystemExit(f"streamer ended by itself with {program.process.poll()}:\n{said}")
     return Point(
         (time.monotonic() - began_at) / 3600,
         min(r.rss for r in readings),

@@ -90,6 +90,10 @@ class Engine:
         """Threads that share one run, when so many cameras are looked at."""
         return max(1, self._cores // max(1, min(self._cores, cameras)))
 
+    def _at_once(self, threads: int) -> int:
+        """Runs that go on at one time, when so many threads share each."""
+        return max(1, min(self.workers, self._cores // threads))
+
     def detector(self, config: Model, input_size: int) -> Detector:
         """A detector on this session, warmed up for 16:9 pictures and every size of batch.
 
@@ -106,7 +110,7 @@ class Engine:
             known = set(self.session.warmed)
             sizes = {self.session.batch_size(count) for count in range(1, self.max_batch + 1)}
             for batch in sorted(size for size in sizes if size <= self.max_batch):
-                detector.warm_up(*WARM_UP, batch)
+                detector.warm_up(*WARM_UP, batch, self._at_once(self._threads))
             say_warm_up(self.session, known)
             self._detectors.append(detector)
             return detector
@@ -132,7 +136,7 @@ class Engine:
                     session = self._open_on(threads, threads > 1)
                 session.memory, session.hangs = self.session.memory, self.session.hangs
                 for detector in self._detectors:
-                    detector.use(session, *WARM_UP)
+                    detector.use(session, *WARM_UP, self._at_once(threads))
             except StreamerError as error:
                 log.warning("retune_failed", cameras=cameras, detail=str(error))
                 return

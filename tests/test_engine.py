@@ -16,6 +16,7 @@ from streamer.engine import Engine, open_engine
 from streamer.errors import DeviceError
 from streamer.inference.choose import Choice
 from streamer.inference.cuda import BoundNetwork, GpuOptions, batch_sizes
+from streamer.inference.detector import RetinaFace
 from streamer.inference.gpu_memory import GpuMemory
 from streamer.inference.session import Session, open_session
 from streamer.vision.picture import ArrayPicture
@@ -143,6 +144,22 @@ def test_threads_of_a_run_follow_the_cameras_as_they_come_and_go(model_bytes: by
     assert engine.workers == 8
     picture = ArrayPicture(np.zeros((72, 128, 3), np.uint8))
     assert len(detector.detect([picture])[0]) == 0
+
+
+def test_as_many_runs_are_warm_as_go_on_at_once(
+    model_bytes: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def warm(self: RetinaFace, session: Session, width: int, height: int, *rest: int) -> None:
+        asked.append(rest[-1])
+
+    monkeypatch.setattr(RetinaFace, "_warm", warm)
+    engine = Opened(model_bytes).engine(cores=8, cameras=2)  # four threads for each run
+    engine.detector(Model(), 128)
+    for cameras in (1, 3, 100):
+        engine.retune(cameras)
+    assert asked == [2, 1, 4, 8]
 
 
 def test_a_camera_that_comes_and_goes_opens_nothing_again(model_bytes: bytes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final
 
@@ -151,23 +152,36 @@ class RetinaFace:
         """The input size in use now, pixels: smaller than asked while the GPU's memory is short."""
         return self._ladder.input_size
 
-    def warm_up(self, width: int, height: int, batch: int = 1) -> None:
-        """Run twice on ``batch`` black pictures of ``width`` x ``height`` pixels.
+    def warm_up(self, width: int, height: int, batch: int = 1, at_once: int = 1) -> None:
+        """Run on ``batch`` black pictures of ``width`` x ``height`` pixels, ``at_once`` as well.
 
         The first run of an input size chooses algorithms and takes memory; after this the first
         frame of a camera is as quick as the next. The second is timed: ``session.warmed`` has it,
         and it sets how long a run may take. Raises what :meth:`detect` raises, so it also proves
         that the model works on this device.
         """
-        black = ArrayPicture(np.zeros((height, width, 3), np.uint8))
-        self._ladder.run([black] * batch, partial(self._look, self._session, warming=True))
+        self._warm(self._session, width, height, batch, at_once)
 
-    def use(self, session: Session, width: int, height: int) -> None:
-        """Go over to another session of the same model, once it is warm for pictures of this size.
+    def use(self, session: Session, width: int, height: int, at_once: int = 1) -> None:
+        """Go over to another session of the same model, once it is warm as by :meth:`warm_up`.
 
         Any thread may call it while others detect; those that have begun end on the old one.
         Raises what :meth:`detect` raises, and then stays where it was.
         """
-        black = ArrayPicture(np.zeros((height, width, 3), np.uint8))
-        self._ladder.run([black], partial(self._look, session, warming=True))
+        self._warm(session, width, height, 1, at_once)
         self._session = session
+
+    def _warm(self, session: Session, width: int, height: int, batch: int, at_once: int) -> None:
+        """Run twice alone, for the time of it, and then as often as workers will do together.
+
+        onnxruntime keeps the memory of all runs that were ever under way at one time, 4 MB for one
+        more. Taken when two workers first happen to meet, minutes later, it looks like a leak.
+        """
+        pictures = [ArrayPicture(np.zeros((height, width, 3), np.uint8))] * batch
+        self._ladder.run(pictures, partial(self._look, session, warming=True))
+        if at_once > 1:
+            with ThreadPoolExecutor(at_once, thread_name_prefix="warm-up") as pool:
+                runs = [pool.submit(self._ladder.run, pictures, partial(self._look, session))
+                        for _ in range(2 * at_once)]  # fmt: skip
+                for run in runs:
+                    run.result()

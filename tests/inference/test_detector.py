@@ -9,7 +9,7 @@ from streamer.errors import DetectionFailed, OutOfMemory
 from streamer.inference.detector import RetinaFace
 from streamer.inference.ladder import MemoryCounts
 from streamer.inference.session import Session, open_session
-from streamer.types import Faces
+from streamer.types import Faces, Floats
 from streamer.vision.boxes import iou
 from streamer.vision.picture import ArrayPicture
 from tests.inference.pictures import model_bytes, shipped
@@ -269,3 +269,19 @@ def test_a_higher_confidence_finds_fewer() -> None:
     ]
     assert counts[0] > counts[1] > counts[2] == 0
     assert len(RetinaFace(session(), confidence=0.1, max_faces=2).detect([picture])[0]) == 2
+
+
+def test_the_memory_of_all_workers_is_taken_at_the_warm_up() -> None:
+    fresh = open_session(model_bytes(), device="cpu", threads=1, spin=False)
+    alone, together = fresh.run, threading.Barrier(3)
+    met = []
+
+    def run(batch: Floats) -> tuple[Floats, Floats, Floats]:
+        if threading.current_thread() is not threading.main_thread():
+            met.append(together.wait(30))  # broken unless three are here at one time
+        return alone(batch)
+
+    fresh.run = run  # type: ignore[method-assign]
+    RetinaFace(fresh).warm_up(128, 72, at_once=3)
+    assert len(met) == 6
+    assert len(fresh.warmed) == 1
