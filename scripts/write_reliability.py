@@ -126,15 +126,17 @@ def soak(result: dict[str, Any] | None) -> list[str]:
         return []
     slope = result["slope_mb_per_hour"]
     verdict = "pass" if not result["faults"] else f"**FAIL**: {'; '.join(result['faults'])}"
+    environ = " ".join(f"`{name}={value}`" for name, value in result.get("environ", {}).items())
+    told = f", with {environ} so that freed pictures go back to the kernel at once" * bool(environ)
     return [
         "",
         "## The soak",
         "",
         f"{result['minutes']:g} minutes in {result['rounds']} rounds; in each, every fault of "
-        "`tests/faults/schedule.py` befalls a camera, and all are taken out of the configuration "
-        f"file and put back. Cameras were lost {result['losses']} times. Memory (the least of "
-        f"each quiet part, after the warm-up): {slope['middle']:+.2f} MB an hour by Theil-Sen, 95 "
-        f"% interval {slope['low']:+.2f} to {slope['high']:+.2f}, at most 1 allowed; "
+        "`tests/faults/schedule.py` befalls a camera, and all but one are taken out of the "
+        f"configuration file and put back. Cameras were lost {result['losses']} times. Memory (the "
+        f"least of each quiet part{told}, after the warm-up): {slope['middle']:+.2f} MB an hour by "
+        f"Theil-Sen, 95 % interval {slope['low']:+.2f} to {slope['high']:+.2f}, at most 1 allowed; "
         f"{result['files']:+d} files, {result['threads']:+d} threads. {verdict}.",
     ]
 

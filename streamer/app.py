@@ -30,7 +30,7 @@ from streamer.publish.zeromq import ZeroMqSink
 from streamer.stages import Job, StageMeters, infer, label_of, publish, watch
 from streamer.status import SinkStatus, Status
 from streamer.steering import Steering, steer
-from streamer.types import CameraChange, Published
+from streamer.types import Beat, CameraChange, Published
 from streamer.web.live import LiveView
 from streamer.web.server import HttpServer
 
@@ -95,6 +95,9 @@ class App:
                 with _naming("publish.zeromq.bind"):
                     self.zeromq = ZeroMqSink(
                         config.publish.zeromq.bind,
+                        replay=config.publish.zeromq.replay,
+                        history_bytes=config.publish.zeromq.history_mb * 2**20,
+                        history_s=config.publish.zeromq.history_s,
                         boot_id=self.boot_id,
                         model=self._engine.model,
                         clock=clock,
@@ -123,6 +126,7 @@ class App:
                 self._watch_stage(),
                 self._steer_stage(),
                 *self._publish_stages(),
+                *(self.zeromq.stages() if self.zeromq is not None else ()),
             ],
             stopping=threading.Event(),
             drain_s=DRAIN_S,
@@ -166,6 +170,7 @@ class App:
                 self._cameras.over,
                 clock=self._clock,
                 wall_clock=self._wall_clock,
+                beat=lambda: self._cameras.beat(self._clock(), self._wall_clock()),
             )
 
         # What the cameras did last is told before the sinks are closed.
@@ -339,4 +344,4 @@ def _naming(key: str) -> Iterator[None]:
 
 
 def _without_picture(item: Published) -> Published:
-    return item if isinstance(item, CameraChange) else item.without_picture()
+    return item if isinstance(item, CameraChange | Beat) else item.without_picture()

@@ -22,7 +22,7 @@ from streamer.protocols import Detector
 from streamer.stages import Job, capture
 from streamer.status import CameraStatus
 from streamer.steering import Steered
-from streamer.types import CameraChange, Published
+from streamer.types import Beat, CameraChange, Published
 
 log = get_logger("app")
 
@@ -86,9 +86,23 @@ class Cameras:
         """What every camera is doing, by name; see :meth:`CameraLine.change`."""
         return {line.name: line.change(now, wall_now) for line in self.lines()}
 
+    def beat(self, now: float, wall_now: float) -> Beat:
+        """What every camera's ledger says now."""
+        cameras = {}
+        for one in self.status(now):
+            ledger = one.ledger
+            cameras[one.name] = {
+                "captured": ledger.captured,
+                **ledger.settled,
+                "skipped": ledger.skipped,
+                "dropped": sum(ledger.dropped.values()),
+                "in_flight": ledger.in_flight,
+            }
+        return Beat(now, wall_now, cameras)
+
     def too_old_at(self, item: Published) -> float | None:
         """From what instant on nobody wants ``item`` any more; None: it stays wanted."""
-        if isinstance(item, CameraChange):
+        if isinstance(item, CameraChange | Beat):
             return None
         line = self._lines.get(item.frame.camera)
         limit_s = line.lane.terms.max_age_s if line else None

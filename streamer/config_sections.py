@@ -147,6 +147,13 @@ class ZeroMq(Section):
         pattern=r"^(tcp|ipc)://.+",
         description="a ZeroMQ endpoint, tcp://host:port or ipc:///path",
     )
+    replay: str | None = Field(
+        None,
+        pattern=r"^(tcp|ipc)://.+",
+        description="where subscribers ask for what they missed, as tcp://127.0.0.1:5556",
+    )
+    history_mb: int = Field(64, ge=1, le=4096, description="memory for what may be asked for, MB")
+    history_s: float = Field(300.0, ge=1, le=86_400, description="how far back one may ask, s")
 
 
 class Publish(Section):

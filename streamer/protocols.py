@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
-from streamer.types import CameraChange, Faces, Frame, Outcome, Picture, Tracks
+from streamer.types import Beat, CameraChange, Faces, Frame, Outcome, Picture, Tracks
 
 
 class Source(Protocol):
@@ -67,3 +67,11 @@ class ChangeSink(Sink, Protocol):
 
     def write_change(self, change: CameraChange) -> None:
         """Take one change of a camera. It may raise as :meth:`write` may."""
+
+
+@runtime_checkable
+class BeatSink(Sink, Protocol):
+    """A sink that also says each second that streamer is there."""
+
+    def write_beat(self, beat: Beat) -> None:
+        """Take one sign of life. It may raise as :meth:`write` may."""

@@ -18,8 +18,9 @@ from streamer.flow.fan_out import FanOut
 from streamer.flow.meters import Durations, Rate
 from streamer.flow.order import FREE, Label
 from streamer.log import get_logger
-from streamer.protocols import ChangeSink, Detector, Sink, Source, Tracker
+from streamer.protocols import BeatSink, ChangeSink, Detector, Sink, Source, Tracker
 from streamer.types import (
+    Beat,
     CameraChange,
     Failure,
     Frame,
@@ -38,6 +39,9 @@ FAILURES_IN_A_ROW = 3
 
 WATCH_S = 0.25
 """How often the cameras are looked at, seconds."""
+
+BEAT_S = 1.0
+"""How often a sign of life is given, seconds."""
 
 
 @dataclass(slots=True)
@@ -262,6 +266,10 @@ def publish(
                 if isinstance(sink, ChangeSink):
                     sink.write_change(outcome)
                 continue
+            if isinstance(outcome, Beat):
+                if isinstance(sink, BeatSink):
+                    sink.write_beat(outcome)
+                continue
             sink.write(outcome)
             written_at = clock()
             if times is not None:
@@ -281,15 +289,17 @@ def watch(
     *,
     clock: Callable[[], float],
     wall_clock: Callable[[], float],
+    beat: Callable[[], Beat] | None = None,
 ) -> None:
     """Beside the line: tell what each camera does whenever that changes, until ``over``.
 
-    ``changes`` reads what every camera does now, by name. Looking instead of being told keeps the
+    ``changes`` reads what every camera does now, by name, and ``beat`` gives
+    what is told each second. Looking instead of being told keeps the
     threads that read cameras free of this, bounds how much a flapping camera can say, and finds
     what no thread reports: that one of them is blocked.
     """
     told: dict[str, CameraChange] = {}
-    last = False
+    last, beat_at = False, clock()
     while not last:
         last = over.wait(WATCH_S)  # one more look after the end: all have stopped by then
         now = changes()
@@ -305,6 +315,9 @@ def watch(
                 if change.state == "stalled" and name in told and told[name].state != "stalled":
                     _log_watch.warning("camera_stalled", camera=name, detail=change.detail)
                 told[name] = change
+        if beat is not None and (last or clock() >= beat_at):
+            beat_at = clock() + BEAT_S - WATCH_S / 2
+            outlet.put(beat())
 
 
 def _differ(a: CameraChange, b: CameraChange) -> bool:

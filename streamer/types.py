@@ -12,6 +12,7 @@ Conventions, stated once and kept everywhere:
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias, get_args
 
@@ -318,5 +319,18 @@ class CameraChange:
     frozen: bool = False
 
 
-Published: TypeAlias = Result | Failure | CameraChange
-"""What the channel of a sink carries; only sinks that ask for them get changes of cameras."""
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A sign of life at the instant ``at`` (monotonic), ``wall_at`` in Unix seconds for people.
+
+    ``cameras`` has each camera's ledger: captured = detected + tracked + skipped + dropped +
+    in_flight, frames since the start.
+    """
+
+    at: float
+    wall_at: float
+    cameras: Mapping[str, Mapping[str, int]]
+
+
+Published: TypeAlias = Result | Failure | CameraChange | Beat
+"""What the channel of a sink carries; only sinks that ask for them get changes and beats."""

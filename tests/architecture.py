@@ -74,7 +74,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "typer": ("cli.py", "cli_measure.py", "cli_models.py", "terminal.py"),
     "uvicorn": ("web/",),
     "yaml": ("yaml_file.py",),
-    "zmq": ("publish/zeromq.py", "client/"),
+    "zmq": ("publish/zeromq.py", "publish/replay.py", "client/"),
     # Arrays travel everywhere but on the ground floors and to subscribers.
     "numpy": (
         "types.py", "testing.py", "app.py", "detect.py", "events.py", "stages.py",

@@ -2,23 +2,41 @@
 
 ::
 
-    from streamer.client import subscribe
+    from streamer.client import FacesEvent, Gap, subscribe
 
-    with subscribe("tcp://127.0.0.1:5555") as events:
+    with subscribe("tcp://127.0.0.1:5555", replay="tcp://127.0.0.1:5556") as events:
         for event in events:
-            print(event.camera, event.faces)
+            match event:
+                case FacesEvent():
+                    print(event.camera, event.seq, event.faces)
+                case Gap():
+                    print(event.camera, event.count, "events are lost")
 """
 
-from streamer.client.subscribe import CannotSubscribe, NothingHeard, Subscription, subscribe
+from streamer.client.asynchronous import AsyncSubscription, subscribe_async
+from streamer.client.connection import CannotSubscribe
+from streamer.client.latest import Latest, latest
+from streamer.client.notices import Gap, Notice, Restarted, Stale
+from streamer.client.subscribe import NothingHeard, Subscription, subscribe
+from streamer.client.wire import Event
 from streamer.events import CameraEvent, Face, FacesEvent, Keypoints
 
 __all__ = [
     "subscribe",
+    "subscribe_async",
+    "latest",
     "Subscription",
+    "AsyncSubscription",
+    "Latest",
+    "Event",
     "CameraEvent",
     "FacesEvent",
     "Face",
     "Keypoints",
+    "Notice",
+    "Gap",
+    "Restarted",
+    "Stale",
     "CannotSubscribe",
     "NothingHeard",
 ]

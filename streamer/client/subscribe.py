@@ -3,40 +3,21 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Sequence
 from math import ceil
 from types import TracebackType
-from typing import Final, Generic, Literal, TypeVar, cast, overload
+from typing import Generic, Literal, TypeVar, cast, overload
 
 import zmq
 
+from streamer.client.connection import CannotSubscribe, Connection
+from streamer.client.notices import Gap, Notice, Restarted, Stale
+from streamer.client.wire import Event
 from streamer.errors import StreamerError
-from streamer.events import (
-    CAMERA_TOPICS,
-    TOPICS,
-    CameraEvent,
-    FacesEvent,
-    MalformedEvent,
-    camera_topic,
-    decode,
-    decode_camera,
-    topic,
-)
+from streamer.events import CAMERA_TOPICS, TOPICS, FacesEvent, camera_topic, topic
 
-_OPTIONS: Final = {
-    zmq.RCVHWM: 1000,  # messages kept while the program is busy; then the newest are lost
-    zmq.MAXMSGSIZE: 1024 * 1024,  # bytes; an event of 1000 faces has a quarter of it
-    zmq.LINGER: 0,
-    zmq.RECONNECT_IVL: 100,  # ms, doubled at each try up to the next
-    zmq.RECONNECT_IVL_MAX: 2000,
-    zmq.HEARTBEAT_IVL: 2000,  # ms between pings, so that a publisher that died unseen is let go
-    zmq.HEARTBEAT_TIMEOUT: 6000,
-    zmq.TCP_KEEPALIVE: 1,
-}
-
-
-class CannotSubscribe(StreamerError, ValueError):
-    """The endpoint is not one that can be connected to."""
+__all__ = ["CannotSubscribe", "NothingHeard", "Subscription", "subscribe", "topics_of"]
 
 
 class NothingHeard(StreamerError, TimeoutError):
@@ -45,8 +26,10 @@ class NothingHeard(StreamerError, TimeoutError):
 
 _CAMERA = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
+NOTICES = (Gap, Restarted, Stale)
+"""The types of notices."""
 
-E = TypeVar("E", bound=FacesEvent | CameraEvent)
+E = TypeVar("E", bound=Event | Notice)
 
 
 class Subscription(Iterator[E], Generic[E]):
@@ -56,60 +39,64 @@ class Subscription(Iterator[E], Generic[E]):
     :meth:`close`. Ctrl-C breaks the waiting as it breaks anything else.
     """
 
-    def __init__(self, endpoint: str, topics: Sequence[bytes], *, timeout_s: float | None) -> None:
-        """Connect; use :func:`subscribe`."""
+    def __init__(
+        self, endpoint: str, connection: Connection, *, timeout_s: float | None, notices: bool
+    ) -> None:
+        """Wait with ``connection``; use :func:`subscribe`."""
         self._endpoint = endpoint
-        self._timeout_ms = None if timeout_s is None else ceil(timeout_s * 1000)
-        self._malformed = 0
-        self._context = zmq.Context()
-        try:
-            self._socket = self._context.socket(zmq.SUB)
-            for option, value in _OPTIONS.items():
-                self._socket.setsockopt(option, value)
-            self._socket.setsockopt(zmq.IPV6, int(endpoint.startswith("tcp://[")))
-            for prefix in topics:
-                self._socket.subscribe(prefix)
-            self._socket.connect(endpoint)
-        except zmq.ZMQError as error:
-            self._context.destroy(linger=0)
-            shown = endpoint.rpartition("@")[2]  # whatever stands before an @ may be a password
-            raise CannotSubscribe(
-                f"cannot connect to {shown} ({zmq.strerror(error.errno or 0)}); "
-                "write tcp://HOST:PORT or ipc:///path/to/socket"
-            ) from None
+        self._connection = connection
+        self._timeout_s = timeout_s
+        self._notices = notices
+        self._poller = zmq.Poller()
+        for socket in connection.sockets:
+            self._poller.register(socket, zmq.POLLIN)
 
     @property
     def malformed(self) -> int:
         """Messages that were not events and were passed over. Above 0, ask who publishes there."""
-        return self._malformed
+        return self._connection.malformed
+
+    @property
+    def lost(self) -> int:
+        """Messages that were published and did not come: the sum of all gaps."""
+        return self._connection.sequences.lost
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Memory of events that wait for what is before them to be replayed."""
+        return self._connection.sequences.waiting_bytes
 
     def __next__(self) -> E:
-        """The next event.
+        """The next event, or notice where they were asked for.
 
-        Raises ``StopIteration`` once closed, and :class:`NothingHeard` when no event came within
-        ``timeout_s`` (by ZeroMQ's own clock, anew for each message).
+        Raises ``StopIteration`` once closed, and :class:`NothingHeard` when none came within
+        ``timeout_s``, by a clock that never jumps.
         """
-        while not self._context.closed:
-            if not self._socket.poll(self._timeout_ms):
-                raise NothingHeard(
-                    f"nothing came from {self._endpoint} within {self._timeout_ms} ms; "
-                    "check that streamer runs there and that the camera's name is right"
-                )
-            parts = self._socket.recv_multipart()
-            try:
-                heard_topic, body = parts
-                event = _event(heard_topic, body)
-            except ValueError:  # a MalformedEvent is one, and so is a wrong number of parts
-                self._malformed += 1
-            else:
-                return cast("E", event)  # the topics that were asked for decide
+        ready = self._connection.sequences.ready
+        timeout_ms = ceil((self._timeout_s or 0.0) * 1000)
+        give_up_at = None if self._timeout_s is None else time.monotonic() + self._timeout_s
+        while not self._connection.closed:
+            while ready:
+                event = ready.popleft()
+                if self._notices or not isinstance(event, NOTICES):
+                    return cast("E", event)  # the topics that were asked for decide
+            wait_s = self._connection.pump()
+            if ready:
+                continue
+            if give_up_at is not None:
+                left_s = give_up_at - time.monotonic()
+                if left_s <= 0:
+                    raise NothingHeard(
+                        f"nothing came from {self._endpoint} within {timeout_ms} ms; "
+                        "check that streamer runs there and that the camera's name is right"
+                    )
+                wait_s = left_s if wait_s is None else min(wait_s, left_s)
+            self._poller.poll(None if wait_s is None else ceil(wait_s * 1000))
         raise StopIteration
 
     def close(self) -> None:
         """Disconnect, at once; iterating then ends. Called twice it does nothing more."""
-        if not self._context.closed:
-            self._socket.close(linger=0)
-            self._context.term()
+        self._connection.close()
 
     def __enter__(self) -> Subscription[E]:
         """The subscription itself."""
@@ -125,56 +112,8 @@ class Subscription(Iterator[E], Generic[E]):
         self.close()
 
 
-def _event(heard_topic: bytes, body: bytes) -> FacesEvent | CameraEvent:
-    """The event in a message. Raises ``ValueError`` when topic and body do not fit."""
-    if heard_topic.startswith(CAMERA_TOPICS):
-        change = decode_camera(body)
-        fits = heard_topic == camera_topic(change.camera)
-        event: FacesEvent | CameraEvent = change
-    else:
-        event = decode(body)
-        fits = heard_topic == topic(event.camera)
-    if not fits:
-        raise MalformedEvent("the topic names another camera than the event")
-    return event
-
-
-@overload
-def subscribe(
-    endpoint: str,
-    cameras: Sequence[str] | None = None,
-    *,
-    timeout_s: float | None = None,
-    changes: Literal[False] = False,
-) -> Subscription[FacesEvent]: ...
-
-
-@overload
-def subscribe(
-    endpoint: str,
-    cameras: Sequence[str] | None = None,
-    *,
-    timeout_s: float | None = None,
-    changes: Literal[True],
-) -> Subscription[FacesEvent | CameraEvent]: ...
-
-
-def subscribe(
-    endpoint: str,
-    cameras: Sequence[str] | None = None,
-    *,
-    timeout_s: float | None = None,
-    changes: bool = False,
-) -> Subscription[FacesEvent] | Subscription[FacesEvent | CameraEvent]:
-    """Hear the events of ``cameras``, or of all cameras when it is None.
-
-    ``endpoint`` is where streamer publishes, as ``tcp://127.0.0.1:5555``. It need not be there
-    yet: connecting goes on in the background, and what was published before is not heard.
-    ``timeout_s`` bounds the wait for each message, seconds; None waits for ever. With ``changes``
-    it also gives a :class:`streamer.events.CameraEvent` whenever a camera is lost, is live again
-    or otherwise does something else than before. Raises ``ValueError`` for names that cannot be a
-    camera's and :class:`CannotSubscribe` for an endpoint that cannot be one.
-    """
+def topics_of(cameras: Sequence[str] | None, *, changes: bool) -> list[bytes]:
+    """The topics to subscribe to. Raises ``ValueError`` for names that cannot be a camera's."""
     if isinstance(cameras, str) or (cameras is not None and not cameras):
         raise ValueError("cameras must be a list of names such as ['door'], or None for all")
     for camera in cameras or ():
@@ -183,5 +122,88 @@ def subscribe(
     topics = [TOPICS] if cameras is None else [topic(camera) for camera in cameras]
     if changes:
         topics += [CAMERA_TOPICS] if cameras is None else [camera_topic(c) for c in cameras]
-        return Subscription[FacesEvent | CameraEvent](endpoint, topics, timeout_s=timeout_s)
-    return Subscription[FacesEvent](endpoint, topics, timeout_s=timeout_s)
+    return topics
+
+
+@overload
+def subscribe(
+    endpoint: str,
+    cameras: Sequence[str] | None = None,
+    *,
+    replay: None = None,
+    changes: Literal[False] = False,
+    notices: Literal[False] | None = None,
+    timeout_s: float | None = None,
+) -> Subscription[FacesEvent]: ...
+
+
+@overload
+def subscribe(
+    endpoint: str,
+    cameras: Sequence[str] | None = None,
+    *,
+    replay: None = None,
+    changes: bool,
+    notices: Literal[False] | None = None,
+    timeout_s: float | None = None,
+) -> Subscription[Event]: ...
+
+
+@overload
+def subscribe(
+    endpoint: str,
+    cameras: Sequence[str] | None = None,
+    *,
+    replay: str | None = None,
+    changes: Literal[False] = False,
+    notices: bool | None = None,
+    timeout_s: float | None = None,
+) -> Subscription[FacesEvent | Notice]: ...
+
+
+@overload
+def subscribe(
+    endpoint: str,
+    cameras: Sequence[str] | None = None,
+    *,
+    replay: str | None = None,
+    changes: bool,
+    notices: bool | None = None,
+    timeout_s: float | None = None,
+) -> Subscription[Event | Notice]: ...
+
+
+def subscribe(
+    endpoint: str,
+    cameras: Sequence[str] | None = None,
+    *,
+    replay: str | None = None,
+    changes: bool = False,
+    notices: bool | None = None,
+    timeout_s: float | None = None,
+) -> (
+    Subscription[FacesEvent]
+    | Subscription[Event]
+    | Subscription[FacesEvent | Notice]
+    | Subscription[Event | Notice]
+):
+    """Hear the events of ``cameras``, or of all cameras when it is None.
+
+    ``endpoint`` is where streamer publishes, as ``tcp://127.0.0.1:5555``, and ``replay`` where it
+    answers those who missed something. Neither need be there yet: connecting goes on in the
+    background. With ``replay`` the last event of each topic comes first, and what is lost on the
+    way is asked for and comes in its place; without, nothing published before is heard.
+
+    ``notices`` says whether what could not be had is told too, as :class:`Gap`,
+    :class:`Restarted` and :class:`Stale` among the events; None: where ``replay`` is given. With
+    ``changes`` it also gives a :class:`streamer.events.CameraEvent` whenever a camera is lost, is
+    live again or otherwise does something else than before. ``timeout_s`` bounds the wait for
+    each event, seconds; None waits for ever. Raises ``ValueError`` for names that cannot be a
+    camera's and :class:`CannotSubscribe` for an endpoint that cannot be one.
+    """
+    told = replay is not None if notices is None else notices
+    topics = topics_of(cameras, changes=changes)
+    connection = Connection(
+        endpoint, topics, replay=replay, heartbeats=told or replay is not None
+    )  # fmt: skip
+    return Subscription[Event | Notice](endpoint, connection, timeout_s=timeout_s, notices=told)

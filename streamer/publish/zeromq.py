@@ -8,21 +8,27 @@ subscriber may send is bounded too.
 from __future__ import annotations
 
 import errno
-import re
-import socket
-import stat
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 import zmq
 
 from streamer.errors import BindError
-from streamer.events import camera_event, camera_topic, encode, faces_event, topic
-from streamer.types import CameraChange, Outcome
-
-_TCP = re.compile(r"tcp://(?P<host>.+):(?P<port>\*|[0-9]{1,5})")
+from streamer.events import (
+    HEARTBEAT_TOPIC,
+    camera_event,
+    camera_topic,
+    encode,
+    faces_event,
+    heartbeat_event,
+    topic,
+)
+from streamer.flow.stage import Stage
+from streamer.publish.endpoint import bad_address_why, check_address
+from streamer.publish.history import History
+from streamer.publish.replay import Replay
+from streamer.types import Beat, CameraChange, Outcome
 
 _OPTIONS: Final = {
     zmq.SNDHWM: 1000,  # messages kept for one slow subscriber; then its newest are lost
@@ -33,19 +39,6 @@ _OPTIONS: Final = {
     zmq.HEARTBEAT_IVL: 2000,  # ms between pings, so that a peer that died unseen is let go
     zmq.HEARTBEAT_TIMEOUT: 6000,
     zmq.TCP_KEEPALIVE: 1,
-}
-
-_BAD_ADDRESS: Final = "it is not an address; write tcp://127.0.0.1:5555 or ipc:///path/to/socket"
-_WHY: Final = {
-    errno.EINVAL: _BAD_ADDRESS,
-    errno.EADDRINUSE: "the address is in use; stop what uses it or choose another",
-    errno.EACCES: "this user is not permitted to; choose a port above 1023 or another folder",
-    errno.EPERM: "this user is not permitted to; choose a port above 1023 or another folder",
-    errno.EADDRNOTAVAIL: "no network of this machine has this address; use 127.0.0.1 or *",
-    errno.ENODEV: "no network of this machine has this address; use 127.0.0.1 or *",
-    errno.ENOENT: "the folder does not exist; make it or choose another path",
-    errno.ENAMETOOLONG: "the path is too long; choose one of at most 100 characters",
-    errno.EMFILE: "too many files are open; raise the limit (ulimit -n)",
 }
 
 
@@ -67,15 +60,21 @@ class ZeroMqSink:
         *,
         boot_id: str,
         model: str,
+        replay: str | None = None,
+        history_bytes: int = 64 * 2**20,
+        history_s: float = 300.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Listen on ``bind``."""
+        """Listen on ``bind``, and on ``replay`` where it is given."""
         self._boot_id = boot_id
         self._model = model
         self._clock = clock
         self._written = 0
+        self._beats = 0
         self._seqs: dict[bytes, int] = {}
-        path = _check(bind)
+        self._history: History | None = None
+        self.replay: Replay | None = None
+        path = check_address(bind)
         self._context = zmq.Context()
         try:
             self._socket = self._context.socket(zmq.PUB)
@@ -86,12 +85,19 @@ class ZeroMqSink:
         except zmq.ZMQError as error:
             self._context.destroy(linger=0)
             number = error.errno or errno.EINVAL
-            why = _WHY.get(number, f"{zmq.strerror(number)}; choose another address")
+            why = bad_address_why(number, zmq.strerror(number))
             raise BindError(f"cannot publish on {bind}: {why}") from None
         self._path = path
         if path is not None:
             path.chmod(0o600)
         self._endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        if replay is not None:
+            self._history = History(max_bytes=history_bytes, max_age_s=history_s)
+            try:
+                self.replay = Replay(replay, self._history, boot_id=boot_id, clock=clock)
+            except BindError:
+                self.close()
+                raise
 
     @property
     def endpoint(self) -> str:
@@ -119,7 +125,22 @@ class ZeroMqSink:
         event = camera_event(change, seq=seq, boot_id=self._boot_id, now_at=self._clock())
         self._send(to, seq, encode(event))
 
+    def write_beat(self, beat: Beat) -> None:
+        """Say that streamer is there, and the last ``seq`` of each topic. It is not replayed."""
+        last = {to.decode(): seq for to, seq in self._seqs.items()}
+        event = heartbeat_event(beat, last=last, seq=self._beats + 1, boot_id=self._boot_id)
+        self._socket.send_multipart((HEARTBEAT_TOPIC, encode(event)), flags=zmq.NOBLOCK)
+        self._beats += 1
+
+    def stages(self) -> list[Stage]:
+        """What runs beside the sink: the answers to who missed something, where there are any."""
+        if self.replay is None:
+            return []
+        return [Stage("publish:replay", self.replay.serve, vital=False)]
+
     def _send(self, to: bytes, seq: int, body: bytes) -> None:
+        if self._history is not None:  # first: who hears of a message may ask for those before it
+            self._history.add(to, seq, body, self._clock())
         self._socket.send_multipart((to, body), flags=zmq.NOBLOCK)
         self._seqs[to] = seq
         self._written += 1
@@ -128,44 +149,9 @@ class ZeroMqSink:
         """Send what is left, for half a second at most, and stop listening."""
         if self._context.closed:
             return
+        if self.replay is not None:
+            self.replay.close()
         self._socket.close()
         self._context.term()
         if self._path is not None:
             self._path.unlink(missing_ok=True)
-
-
-def _check(bind: str) -> Path | None:
-    """The path of an ipc address, None for tcp. Raises :class:`BindError` where libzmq does harm.
-
-    Of itself libzmq takes port 99999 for 34463, deletes a file that is where the socket should
-    be, and takes an ipc address away from a living publisher.
-    """
-    if bind.startswith("ipc://") and len(bind) > len("ipc://"):
-        name = bind.removeprefix("ipc://")
-        if name.startswith("@") or name == "*":
-            return None
-        path = Path(name)
-        try:
-            mode = path.stat().st_mode
-        except OSError:
-            return path  # nothing there, or nothing we may see: binding says which
-        if not stat.S_ISSOCK(mode):
-            raise BindError(f"cannot publish on {bind}: a file is there; choose another path")
-        if _answers(path):
-            raise BindError(f"cannot publish on {bind}: {_WHY[errno.EADDRINUSE]}")
-        return path
-    match = _TCP.fullmatch(bind)
-    if match is None or (match["port"] != "*" and int(match["port"]) > 65535):
-        raise BindError(f"cannot publish on {bind}: {_BAD_ADDRESS}")
-    return None
-
-
-def _answers(path: Path) -> bool:
-    """Whether somebody listens on the Unix socket at ``path``."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(str(path))
-        except OSError:
-            return False
-        return True

@@ -212,6 +212,7 @@ def test_memory_is_bounded_while_the_program_is_busy(publish: Callable[..., str]
     endpoint = publish("door")
     with subscribe(endpoint, timeout_s=30) as events:
         assert isinstance(events, Subscription)
-        assert events._socket.getsockopt(zmq.RCVHWM) == 1000
-        assert events._socket.getsockopt(zmq.MAXMSGSIZE) == 2**20
+        (hearing,) = events._connection.sockets
+        assert hearing.getsockopt(zmq.RCVHWM) == 1000
+        assert hearing.getsockopt(zmq.MAXMSGSIZE) == 2**20
         next(events)
