@@ -308,7 +308,8 @@ class Program:
         heard.setsockopt(zmq.RCVHWM, 100_000)
         heard.setsockopt(zmq.LINGER, 0)
         heard.connect(f"tcp://127.0.0.1:{self._zmq}")
-        heard.subscribe(b"")
+        for prefix in (b"faces/", b"camera/"):
+            heard.subscribe(prefix)
         while not self._over.is_set() or heard.poll(0):
             if not heard.poll(100):
                 continue
