@@ -198,7 +198,7 @@ class App:
                     publish(
                         channel,
                         sink,
-                        self._cameras.latency if name == timed else None,
+                        self._cameras.meters if name == timed else None,
                         self._times.publish if name == timed else None,
                         clock=self._clock,
                     )
@@ -326,6 +326,9 @@ class App:
             },
             inference_stuck_s=session.stuck_s(),
             load=self._steering.load(),
+            batches=self._times.batches.stats(),
+            viewers=self.http.viewers if self.http is not None else None,
+            gpu=self._engine.gpu_use(),
             stages={
                 "wait": self._times.wait.stats(),
                 "infer": self._times.infer.stats(),

@@ -100,7 +100,7 @@ class CameraLine:
         self.meters: CameraMeters = (
             before.meters
             if before is not None
-            else CameraMeters(Rate(clock), Rate(clock), Durations())
+            else CameraMeters(Rate(clock), Rate(clock), Durations(), Rate(clock))
         )
         self.work = CameraWork(detector, FaceTracker(), self.meters, size, camera.fill)
         self.paused = False  # not looked at, because there is too much to do
@@ -169,4 +169,6 @@ class CameraLine:
             latency_p50_s=meters.latency.quantile(0.5),
             latency_p99_s=meters.latency.quantile(0.99),
             newest_age_s=self.result_age_s(now),
+            publish_fps=meters.published.per_second(),
+            stages={station: spent.stats() for station, spent in meters.spent.items()},
         )

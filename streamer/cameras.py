@@ -14,12 +14,11 @@ from streamer.config import Camera, Model
 from streamer.engine import Engine
 from streamer.errors import ConfigError, SourceLost
 from streamer.flow.fan import FanIn
-from streamer.flow.meters import Durations
 from streamer.flow.stage import Stage
 from streamer.inference.overload import Step
 from streamer.log import get_logger
 from streamer.protocols import Detector
-from streamer.stages import Job, capture
+from streamer.stages import CameraMeters, Job, capture
 from streamer.status import CameraStatus
 from streamer.steering import Steered
 from streamer.types import Beat, CameraChange, Published
@@ -108,10 +107,10 @@ class Cameras:
         limit_s = line.lane.terms.max_age_s if line else None
         return None if limit_s is None else item.frame.captured_at + limit_s
 
-    def latency(self, camera: str) -> Durations | None:
-        """Where the latency of a camera is observed; None when the camera is gone."""
+    def meters(self, camera: str) -> CameraMeters | None:
+        """What is counted of a camera; None when the camera is gone."""
         line = self._lines.get(camera)
-        return line.meters.latency if line else None
+        return line.meters if line else None
 
     def add(self, name: str, camera: Camera) -> None:
         """Begin to watch a camera. Raises ConfigError when the name is taken."""

@@ -14,12 +14,14 @@ from streamer.inference.choose import auto_model
 from streamer.inference.cuda import MAX_BATCH, GpuOptions
 from streamer.inference.detector import RetinaFace
 from streamer.inference.gpu_memory import gpu_memory
+from streamer.inference.gpu_use import GpuMeter
 from streamer.inference.providers import parse_device
 from streamer.inference.registry import load_model
 from streamer.inference.session import Session, gpu_build, open_session
 from streamer.log import get_logger
 from streamer.protocols import Detector
 from streamer.resources import cache_folder
+from streamer.status import GpuUse
 from streamer.vision.picture import use_one_thread
 
 SLOW_S: Final = {"cpu": 1.0, "openvino": 1.0}
@@ -74,9 +76,11 @@ class Engine:
         if self.session.provider in ("cuda", "tensorrt"):
             self._fixed = True
             self.workers, self.max_batch = 1, max_batch or MAX_BATCH
+            self._gpu: GpuMeter | None = GpuMeter(parse_device(self.session.requested).number)
         else:
             # All workers are there from the start: one that has nothing to do costs nothing.
             self.workers, self.max_batch = workers or min(cores, MOST_WORKERS), max_batch or 1
+            self._gpu = None
         self._detectors: list[RetinaFace] = []
         self._changing = threading.Lock()
         self._spare: dict[int, Session] = {}  # the one before, by its threads
@@ -85,6 +89,10 @@ class Engine:
     def delay_s(self) -> float:
         """How long a batch may wait for more, seconds: on a CPU batches gain nothing."""
         return BATCH_DELAY_S if self.session.provider in ("cuda", "tensorrt") else 0.0
+
+    def gpu_use(self) -> GpuUse | None:
+        """How much of the GPU is in use now; None where none is used, or it cannot be asked."""
+        return None if self._gpu is None else self._gpu.read()
 
     def _threads_for(self, cameras: int) -> int:
         """Threads that share one run, when so many cameras are looked at."""

@@ -7,8 +7,10 @@ variables; it ends by returning. ``app`` puts each on a thread and joins them by
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import NamedTuple
 
 from streamer.errors import DetectionFailed, OutOfMemory, PictureFailed
@@ -44,6 +46,13 @@ BEAT_S = 1.0
 """How often a sign of life is given, seconds."""
 
 
+STATIONS = ("wait", "infer", "publish")
+"""Where a frame spends time: in the lane, in the detector, and from there until it is written."""
+
+BATCH_BOUNDS = (1, 2, 4, 8, 16, 32)
+"""Buckets of how many frames share a run of the model."""
+
+
 @dataclass(slots=True)
 class CameraMeters:
     """What the stages count for one camera, besides the lane's ledger."""
@@ -51,6 +60,10 @@ class CameraMeters:
     captured: Rate
     detected: Rate
     latency: Durations
+    published: Rate = field(default_factory=partial(Rate, time.monotonic))
+    spent: Mapping[str, Durations] = field(
+        default_factory=lambda: {s: Durations(bounds=(), recent=0) for s in STATIONS}
+    )
     faces_total: int = 0
     faces_now: int = 0
     newest_captured_at: float | None = None
@@ -68,11 +81,15 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class StageMeters:
-    """Time spent by station: in the lane, in the detector, and from there to each sink's end."""
+    """Time spent by station: in the lane, in the detector, and from there to each sink's end.
+
+    ``batches`` counts, in the place of seconds, the frames of each run of the model.
+    """
 
     wait: Durations
     infer: Durations
     publish: Durations
+    batches: Durations = field(default_factory=partial(Durations, bounds=BATCH_BOUNDS, recent=0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +209,7 @@ def _look(
             batch.drop(position, "failed")
         return isinstance(error, PictureFailed | OutOfMemory)  # neither says that it is broken
     detected_at = clock()
+    times.batches.observe(len(jobs))
     for position, (frame, work, _), faces in zip(positions, jobs, found, strict=True):
         meters = work.meters
         if _view(frame) != meters.view:  # dialled again, or another resolution
@@ -203,6 +221,8 @@ def _look(
             tracks = joined(tracks, _predicted(frame, work))
         times.wait.observe(taken_at - frame.captured_at)
         times.infer.observe(detected_at - taken_at)
+        meters.spent["wait"].observe(taken_at - frame.captured_at)
+        meters.spent["infer"].observe(detected_at - taken_at)
         outlet.put(Result(frame, tracks, Stamps(frame.captured_at, taken_at, detected_at)))
         batch.settle(position, "detected")
         meters.detected.tick()
@@ -248,17 +268,16 @@ def _by_detector(jobs: Sequence[Job]) -> list[list[int]]:
 def publish(
     inlet: Channel[Published],
     sink: Sink,
-    latency: Callable[[str], Durations | None] | None,
+    meters: Callable[[str], CameraMeters | None] | None,
     times: Durations | None,
     *,
     clock: Callable[[], float],
 ) -> None:
     """Stage 3, one for each sink: write every outcome and change, then close the sink.
 
-    ``latency`` gives, by camera, what observes capture to the end of the write, of frames that
-    were looked at; ``times``
-    observes detection to the end of the write. Both belong to the sink that people's programs
-    listen to, and are None for the others.
+    ``meters`` gives those of a camera, whose latency is from capture to the end of the write, of
+    frames that were looked at; ``times`` observes detection to the end of the write. Both belong
+    to the sink that people's programs listen to, and are None for the others.
     """
     try:
         for outcome in inlet:
@@ -274,9 +293,12 @@ def publish(
             written_at = clock()
             if times is not None:
                 times.observe(written_at - outcome.stamps.detected_at)
-            durations = latency(outcome.frame.camera) if latency is not None else None
-            if durations is not None and outcome.status != "tracked":
-                durations.observe(written_at - outcome.stamps.captured_at)
+            counted = meters(outcome.frame.camera) if meters is not None else None
+            if counted is not None:
+                counted.published.tick()
+                if outcome.status != "tracked":
+                    counted.spent["publish"].observe(written_at - outcome.stamps.detected_at)
+                    counted.latency.observe(written_at - outcome.stamps.captured_at)
             del outcome  # do not keep a picture alive while waiting for the next
     finally:
         sink.close()

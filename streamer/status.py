@@ -12,7 +12,7 @@ from typing import Literal
 from streamer.errors import LossReason
 from streamer.flow.channel import ChannelStats
 from streamer.flow.ledger import Ledger
-from streamer.flow.meters import DurationStats
+from streamer.flow.meters import NO_DURATIONS, DurationStats
 from streamer.types import State
 
 
@@ -45,7 +45,10 @@ class SourceState:
 
 @dataclass(frozen=True, slots=True)
 class CameraStatus:
-    """One camera now. Rates are per second; durations are seconds; None means "no data yet"."""
+    """One camera now. Rates are per second; durations are seconds; None means "no data yet".
+
+    ``stages`` holds the time its frames spent by station, as a count and a sum.
+    """
 
     name: str
     source: SourceState
@@ -60,6 +63,8 @@ class CameraStatus:
     latency_p50_s: float | None
     latency_p99_s: float | None
     newest_age_s: float | None
+    publish_fps: float = 0.0
+    stages: Mapping[str, DurationStats] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,16 @@ class SinkStatus:
     channel: ChannelStats
     written: int
     running: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GpuUse:
+    """A GPU now, used by all programs: ``number`` is that of CUDA; ``busy`` is 0..1."""
+
+    number: int
+    used_bytes: int
+    total_bytes: int
+    busy: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +115,8 @@ class Status:
     empty. ``inference_faults`` counts by kind what went wrong in runs of the model and was borne:
     ``hang`` (ended after too long), ``batch_split``, ``input_shrunk`` and ``out_of_memory``
     (pictures given up). ``inference_stuck_s``: seconds that a run goes on although it was told to
-    end, else 0.
+    end, else 0. ``batches`` holds the frames of each run of the model, in the place of seconds.
+    ``viewers`` and ``gpu`` are None without an HTTP door and a GPU in use.
     """
 
     version: str
@@ -116,3 +132,6 @@ class Status:
     inference_faults: Mapping[str, int] = field(default_factory=dict)
     inference_stuck_s: float = 0.0
     load: Load = Load()
+    batches: DurationStats = NO_DURATIONS
+    viewers: int | None = None
+    gpu: GpuUse | None = None

@@ -11,6 +11,7 @@ import yaml
 
 from streamer.config import Config, parse_config
 from streamer.events import decode
+from streamer.publish.metric_table import METRICS
 from tests.e2e.program import readme_block, streamer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,6 +23,13 @@ def test_generated_parts_agree_with_the_code() -> None:
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_the_metrics_of_the_documents_exist() -> None:
+    known = {metric.name for metric in METRICS}
+    for page in [ROOT / "README.md", *ROOT.glob("docs/*.md")]:
+        for name in re.findall(r"`(streamer_[a-z_]+)", page.read_text()):
+            assert re.sub(r"_(sum|count|bucket)$", "", name) in known, f"{page.name}: {name}"
 
 
 def test_the_configuration_of_the_readme_is_good_and_complete() -> None:

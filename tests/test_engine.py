@@ -19,6 +19,7 @@ from streamer.inference.cuda import BoundNetwork, GpuOptions, batch_sizes
 from streamer.inference.detector import RetinaFace
 from streamer.inference.gpu_memory import GpuMemory
 from streamer.inference.session import Session, open_session
+from streamer.status import GpuUse
 from streamer.vision.picture import ArrayPicture
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -104,9 +105,26 @@ def test_a_device_that_is_far_too_slow_is_a_warning_with_the_figure(
     assert str(round(engine.session.warmed[1, 3, 160, 256] * 1e3, 1)) in said
 
 
+def test_the_gpu_that_is_used_is_the_one_that_is_read(
+    pretended_gpu: list[GpuOptions], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Meter:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def read(self) -> GpuUse:
+            return GpuUse(self.number, 1, 2, 0.5)
+
+    monkeypatch.setattr(module, "GpuMeter", Meter)
+    settings = config({"a": {"source": "synthetic:"}}, inference={"max_batch": 1})
+    engine = open_engine(settings, base_folder=ROOT, environ={}, cameras=1)
+    assert engine.gpu_use() == GpuUse(0, 1, 2, 0.5)
+
+
 def test_on_a_cpu_one_picture_at_a_time_is_warm() -> None:
     settings = config({"a": {"source": "synthetic:"}})
     engine = open_engine(settings, base_folder=ROOT, environ={}, cameras=1)
+    assert engine.gpu_use() is None
     engine.detector(Model(), 256)
     assert list(engine.session.warmed) == [(1, 3, 160, 256)]
 

@@ -21,6 +21,7 @@ from streamer.inference.scheduling import FairShare
 from streamer.protocols import Detector
 from streamer.stages import (
     FAILURES_IN_A_ROW,
+    STATIONS,
     CameraMeters,
     CameraWork,
     Job,
@@ -115,12 +116,11 @@ class Line:
             Stage(f"infer-{n}", run_infer, reads=[self.lanes], writes=[self.outlet])
             for n in range(workers)
         ]
-        latency = {name: meter.latency for name, meter in self.meters.items()}
         stages.append(
             Stage(
                 "publish:sink",
                 lambda: publish(
-                    self.channel, self.sink, latency.get, self.times.publish, clock=clock
+                    self.channel, self.sink, self.meters.get, self.times.publish, clock=clock
                 ),
                 reads=[self.channel],
             )
@@ -152,6 +152,11 @@ def test_files_lose_nothing_and_keep_their_order(workers: int) -> None:
     assert line.times.infer.stats().count == 40
     assert line.times.publish.stats().count == 40
     assert line.meters["b"].latency.stats().count == 20
+    assert line.meters["b"].published.count() == 20
+    for station in STATIONS:
+        spent = line.meters["b"].spent[station].stats()
+        assert spent.count == 20
+        assert 0 <= spent.sum_s < 60
 
 
 def test_stamps_go_forward_and_ids_hold() -> None:
@@ -253,8 +258,11 @@ def test_cameras_that_share_a_detector_share_a_batch() -> None:
         return Faces.none()
 
     shared = FakeDetector(wait_once)
-    Line({name: shared for name in "abcd"}, max_batch=16).run()  # noqa: C420
+    line = Line({name: shared for name in "abcd"}, max_batch=16)  # noqa: C420
+    line.run()
     assert max(shared.batches) == 4
+    batches = line.times.batches.stats()
+    assert (batches.count, batches.sum_s) == (len(shared.batches), sum(shared.batches))
     own = {name: FakeDetector(wait_once) for name in "ab"}
     Line(dict(own), max_batch=16).run()
     assert all(max(detector.batches) == 1 for detector in own.values())

@@ -34,6 +34,10 @@ class DurationStats:
         return sum(self.counts)
 
 
+NO_DURATIONS: Final = DurationStats((), (0,), 0.0)
+"""A reading before anything was observed, without buckets."""
+
+
 class Durations:
     """A histogram of durations for ever, and the exact last ``recent`` ones for quantiles."""
 

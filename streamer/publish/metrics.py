@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import accumulate
-from typing import Final, Literal, TypeAlias
+from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
     HistogramMetricFamily,
+    SummaryMetricFamily,
 )
 from prometheus_client.core import Metric as Family
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -25,105 +25,9 @@ from prometheus_client.registry import Collector
 
 from streamer.flow.channel import ChannelStats
 from streamer.flow.meters import DurationStats
+from streamer.publish.metric_table import METRICS, Metric
 from streamer.status import CameraStatus, Load, SinkStatus, Status
 from streamer.types import STATES
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One metric: its full name, its labels, the unit of its value and what it means."""
-
-    name: str
-    type: Literal["counter", "gauge", "histogram"]
-    labels: tuple[str, ...]
-    unit: str
-    meaning: str
-
-
-_CAMERA = ("camera",)
-
-METRICS: Final = (
-    Metric("streamer_frames_captured_total", "counter", _CAMERA, "frames",
-           "Frames decoded. At any instant captured = detected + tracked + skipped + dropped + "
-           "in flight."),
-    Metric("streamer_frames_detected_total", "counter", _CAMERA, "frames",
-           "Frames that a detector looked at."),
-    Metric("streamer_frames_tracked_total", "counter", _CAMERA, "frames",
-           "Frames whose faces were carried over from the one before, without a detector."),
-    Metric("streamer_frames_skipped_total", "counter", _CAMERA, "frames",
-           "Frames not looked at because of `every` or `max_fps`."),
-    Metric("streamer_frames_dropped_total", "counter", ("camera", "stage", "reason"), "frames",
-           "Frames let go unseen, by the stage they were lost in and why (`failed`: the detector "
-           "could not look at it)."),
-    Metric("streamer_frames_in_flight", "gauge", _CAMERA, "frames",
-           "Frames between capture and their outcome now."),
-    Metric("streamer_ledger_imbalance_frames", "gauge", _CAMERA, "frames",
-           "Captured frames that are nowhere. Anything but 0 is a fault of streamer."),
-    Metric("streamer_faces_detected_total", "counter", _CAMERA, "faces",
-           "Faces found, counted again in each frame."),
-    Metric("streamer_faces_visible", "gauge", _CAMERA, "faces",
-           "Faces in the newest result."),
-    Metric("streamer_stage_duration_seconds", "histogram", ("stage",), "seconds",
-           "Time one frame spends in a stage."),
-    Metric("streamer_latency_seconds", "histogram", _CAMERA, "seconds",
-           "Time from capture to publishing, of frames that were looked at."),
-    Metric("streamer_newest_result_age_seconds", "gauge", _CAMERA, "seconds",
-           "Age of the newest result, from its capture. Absent before the first."),
-    Metric("streamer_queue_depth", "gauge", ("queue",), "items",
-           "Items waiting now in a camera's lane (lane:NAME) or a sink's channel (sink:NAME)."),
-    Metric("streamer_queue_capacity", "gauge", ("queue",), "items",
-           "Most items the queue may hold."),
-    Metric("streamer_queue_peak", "gauge", ("queue",), "items",
-           "Most items the queue ever held."),
-    Metric("streamer_camera_up", "gauge", _CAMERA, "",
-           "1 while frames arrive from the camera, 0 otherwise."),
-    Metric("streamer_camera_state", "gauge", ("camera", "state"), "",
-           "1 for the state the camera is in, 0 for all others."),
-    Metric("streamer_camera_fps", "gauge", ("camera", "stage"), "frames per second",
-           "Frames per second over the last seconds, by stage: capture or detect."),
-    Metric("streamer_source_losses_total", "counter", ("camera", "reason"), "losses",
-           "Times the camera was lost, by reason."),
-    Metric("streamer_decode_errors_total", "counter", _CAMERA, "packets",
-           "Packets that gave no picture."),
-    Metric("streamer_camera_frozen", "gauge", _CAMERA, "",
-           "1 while pictures come but have not changed for ten seconds."),
-    Metric("streamer_source_dials_total", "counter", _CAMERA, "dials",
-           "Times the camera was dialled, the first included."),
-    Metric("streamer_timestamp_jumps_total", "counter", _CAMERA, "jumps",
-           "Times the stream's own clock stood still, went back or leapt. It decides nothing."),
-    Metric("streamer_sink_written_total", "counter", ("sink",), "outcomes",
-           "Outcomes, and changes of cameras, that the sink wrote."),
-    Metric("streamer_sink_dropped_total", "counter", ("sink", "reason"), "outcomes",
-           "Outcomes and changes that the sink did not get, by reason."),
-    Metric("streamer_sink_up", "gauge", ("sink",), "",
-           "1 while the sink runs, 0 after it ended."),
-    Metric("streamer_inference_provider_info", "gauge", ("requested", "active", "model"), "",
-           "Always 1; its labels say the device asked for, the one in use and the model."),
-    Metric("streamer_inference_faults_total", "counter", ("kind",), "",
-           "Runs of the model that went wrong and were borne: `hang` (ended after too long), "
-           "`batch_split`, `input_shrunk`, `out_of_memory` (pictures given up)."),
-    Metric("streamer_inference_stuck_seconds", "gauge", (), "seconds",
-           "How long a run of the model goes on although it was told to end; 0 when none does."),
-    Metric("streamer_overload_level", "gauge", (), "steps",
-           "Steps of what is given up because there is too much to do; 0 is nothing."),
-    Metric("streamer_overload_steps_total", "counter", ("direction",), "steps",
-           "Steps taken (`down`) and taken back (`up`)."),
-    Metric("streamer_input_scale", "gauge", (), "",
-           "Factor of the detector's input size: 1, 0.75 or 0.5."),
-    Metric("streamer_camera_paused", "gauge", _CAMERA, "",
-           "1 while the camera is not looked at because there is too much to do."),
-    Metric("streamer_capacity_frames_per_second", "gauge", (), "frames per second",
-           "Frames that all workers can look at together, as measured lately."),
-    Metric("streamer_workers_busy_seconds_total", "counter", (), "seconds",
-           "Time that workers were busy, all added up."),
-    Metric("streamer_service_time_seconds", "gauge", ("input", "batch"), "seconds",
-           "Time one batch takes, by input size in pixels: the 95th percentile of the last 32."),
-    Metric("streamer_build_info", "gauge", ("version",), "",
-           "Always 1; its label says the version."),
-    Metric("streamer_uptime_seconds", "gauge", (), "seconds",
-           "Time since the start."),
-)  # fmt: skip
-"""Every metric of streamer, in the order of a scrape. The process metrics come with it."""
 
 _Value: TypeAlias = float | DurationStats
 _Sample: TypeAlias = tuple[str, tuple[str, ...], _Value]
@@ -176,6 +80,12 @@ def _family(metric: Metric, samples: list[tuple[tuple[str, ...], _Value]]) -> Fa
             assert isinstance(value, DurationStats)  # noqa: S101 - a type checker cannot know it
             histogram.add_metric(labels, _buckets(value), value.sum_s)
         return histogram
+    if metric.type == "summary":
+        summary = SummaryMetricFamily(metric.name, metric.meaning, labels=metric.labels)
+        for labels, value in samples:
+            assert isinstance(value, DurationStats)  # noqa: S101 - as above
+            summary.add_metric(labels, value.count, value.sum_s)
+        return summary
     kind = CounterMetricFamily if metric.type == "counter" else GaugeMetricFamily
     family = kind(metric.name, metric.meaning, labels=metric.labels)
     for labels, value in samples:
@@ -201,9 +111,17 @@ def _samples(status: Status) -> Iterator[_Sample]:
         yield "streamer_stage_duration_seconds", (stage,), durations
     used = (status.requested_device, status.provider, status.model)
     yield "streamer_inference_provider_info", used, 1
+    yield "streamer_inference_batch_frames", (), status.batches
     for kind, count in status.inference_faults.items():
         yield "streamer_inference_faults_total", (kind,), count
     yield "streamer_inference_stuck_seconds", (), status.inference_stuck_s
+    if status.viewers is not None:
+        yield "streamer_viewers", (), status.viewers
+    if status.gpu is not None:
+        gpu = (str(status.gpu.number),)
+        yield "streamer_gpu_memory_used_bytes", gpu, status.gpu.used_bytes
+        yield "streamer_gpu_memory_bytes", gpu, status.gpu.total_bytes
+        yield "streamer_gpu_busy_ratio", gpu, status.gpu.busy
     yield from _load(status.load)
     yield "streamer_build_info", (status.version,), 1
     yield "streamer_uptime_seconds", (), status.uptime_s
@@ -238,6 +156,8 @@ def _camera(camera: CameraStatus) -> Iterator[_Sample]:
     yield "streamer_timestamp_jumps_total", name, source.timestamp_jumps
     yield "streamer_faces_visible", name, camera.faces_now
     yield "streamer_latency_seconds", name, camera.latency
+    for stage, durations in camera.stages.items():
+        yield "streamer_camera_stage_duration_seconds", (camera.name, stage), durations
     if camera.newest_age_s is not None:
         yield "streamer_newest_result_age_seconds", name, camera.newest_age_s
     yield from _queue(f"lane:{camera.name}", camera.lane)
@@ -246,6 +166,7 @@ def _camera(camera: CameraStatus) -> Iterator[_Sample]:
         yield "streamer_camera_state", (camera.name, state), int(source.state == state)
     yield "streamer_camera_fps", (camera.name, "capture"), camera.capture_fps
     yield "streamer_camera_fps", (camera.name, "detect"), camera.detect_fps
+    yield "streamer_camera_fps", (camera.name, "publish"), camera.publish_fps
     for loss, losses in (source.losses or {}).items():
         yield "streamer_source_losses_total", (camera.name, loss), losses
     yield "streamer_decode_errors_total", name, source.decode_errors

@@ -13,7 +13,7 @@ from streamer.flow.channel import ChannelStats
 from streamer.flow.ledger import Ledger
 from streamer.flow.meters import Durations, DurationStats
 from streamer.publish.metrics import METRICS, Metrics
-from streamer.status import CameraStatus, Load, SinkStatus, SourceState, Status
+from streamer.status import CameraStatus, GpuUse, Load, SinkStatus, SourceState, Status
 from streamer.types import STATES
 
 AWKWARD = 'a "quoted"\\back\nslash, {curly}=é☃'
@@ -52,6 +52,8 @@ DOOR = CameraStatus(
     latency_p50_s=0.04,
     latency_p99_s=None,
     newest_age_s=0.25,
+    publish_fps=12.25,
+    stages={"wait": durations(0.25, 0.5), "infer": durations(0.125)},
 )
 NEW = CameraStatus(  # nothing came from it yet, and its name is as bad as a name can be
     name=AWKWARD,
@@ -93,8 +95,11 @@ FULL = Status(
         busy_s=1234.5,
         service_s={(320, 1): 0.006, (640, 4): 0.06},
     ),
+    batches=DurationStats((1, 2, 4), (3, 0, 5, 1), 40.0),
+    viewers=7,
+    gpu=GpuUse(1, 3 << 30, 8 << 30, 0.37),
 )
-EMPTY = replace(FULL, cameras=(), sinks=(), stages={})
+EMPTY = replace(FULL, cameras=(), sinks=(), stages={}, viewers=None, gpu=None)
 
 
 def scrape(status: Status) -> dict[Key, float]:
@@ -134,6 +139,16 @@ def test_what_is_read_is_what_was_put_in() -> None:
     assert value(scraped, "streamer_source_losses_total", reason="stall", **door) == 2
     assert value(scraped, "streamer_camera_fps", stage="capture", **door) == 24.98
     assert value(scraped, "streamer_camera_fps", stage="detect", **door) == 1e-9
+    assert value(scraped, "streamer_camera_fps", stage="publish", **door) == 12.25
+    spent = "streamer_camera_stage_duration_seconds"
+    assert value(scraped, f"{spent}_sum", stage="wait", **door) == 0.75
+    assert value(scraped, f"{spent}_count", stage="infer", **door) == 1
+    assert value(scraped, "streamer_inference_batch_frames_bucket", le="4") == 8
+    assert value(scraped, "streamer_inference_batch_frames_sum") == 40
+    assert value(scraped, "streamer_viewers") == 7
+    assert value(scraped, "streamer_gpu_memory_used_bytes", gpu="1") == 3 << 30
+    assert value(scraped, "streamer_gpu_memory_bytes", gpu="1") == 8 << 30
+    assert value(scraped, "streamer_gpu_busy_ratio", gpu="1") == 0.37
     assert value(scraped, "streamer_queue_capacity", queue="lane:door") == 1
     assert value(scraped, "streamer_queue_capacity", queue="sink:door") == 4
     assert value(scraped, "streamer_queue_depth", queue="sink:zeromq") == 1
@@ -225,6 +240,19 @@ def test_the_table_and_what_is_told_agree() -> None:
         assert (family.type, family.documentation) == (metric.type, metric.meaning)
         for sample in family.samples:
             assert set(sample.labels) - {"le"} == set(metric.labels)
+
+
+def test_who_is_on_call_is_told_what_to_do_about_each() -> None:
+    for metric in METRICS:
+        assert metric.action.endswith(("?", ".")), f"{metric.name}: say what to do when it moves"
+        assert metric.meaning.endswith("."), metric.name
+        assert "|" not in metric.meaning + metric.action, metric.name
+
+
+def test_what_is_not_there_is_not_told() -> None:
+    told = Metrics(lambda: EMPTY).exposition()[0]
+    assert b"streamer_viewers" not in told
+    assert b"streamer_gpu" not in told
 
 
 def test_the_status_is_read_once_for_each_scrape_and_not_before() -> None:

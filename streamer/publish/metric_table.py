@@ -1,0 +1,170 @@
+"""Every metric of streamer: its name, what it means and what to do when it moves.
+
+:mod:`streamer.publish.metrics` tells their values; docs/metrics.md is written from here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric: its full name, its labels, the unit of its value and what it means.
+
+    ``action`` says to whom is on call what to do when it moves; ``meaning`` is also the help text
+    of a scrape.
+    """
+
+    name: str
+    type: Literal["counter", "gauge", "histogram", "summary"]
+    labels: tuple[str, ...]
+    unit: str
+    meaning: str
+    action: str = ""
+
+
+_CAMERA = ("camera",)
+
+METRICS: Final = (
+    Metric("streamer_frames_captured_total", "counter", _CAMERA, "frames",
+           "Frames decoded. At any instant captured = detected + tracked + skipped + dropped + "
+           "in flight.",
+           "Stands still: the camera gives nothing; look at `streamer_camera_state`."),
+    Metric("streamer_frames_detected_total", "counter", _CAMERA, "frames",
+           "Frames that a detector looked at.",
+           "Stands still while captured grows: see the drops, and `streamer_camera_paused`."),
+    Metric("streamer_frames_tracked_total", "counter", _CAMERA, "frames",
+           "Frames whose faces were carried over from the one before, without a detector.",
+           "Nothing: it is what `every` and `max_fps` ask for while `fill` is on."),
+    Metric("streamer_frames_skipped_total", "counter", _CAMERA, "frames",
+           "Frames not looked at because of `every` or `max_fps`.",
+           "Nothing: it is what `every` and `max_fps` ask for."),
+    Metric("streamer_frames_dropped_total", "counter", ("camera", "stage", "reason"), "frames",
+           "Frames let go unseen, by the stage they were lost in and why (`failed`: the detector "
+           "could not look at it).",
+           "Rises: there is more to do than this machine can; the reason says where. "
+           "`failed`: read the log."),
+    Metric("streamer_frames_in_flight", "gauge", _CAMERA, "frames",
+           "Frames between capture and their outcome now.",
+           "Nothing: two or three are usual, a batch more while the model is busy."),
+    Metric("streamer_ledger_imbalance_frames", "gauge", _CAMERA, "frames",
+           "Captured frames that are nowhere. Anything but 0 is a fault of streamer.",
+           "Report it, with the log and the configuration."),
+    Metric("streamer_faces_detected_total", "counter", _CAMERA, "faces",
+           "Faces found, counted again in each frame.",
+           "Stands still where people pass: is the camera dark, covered or turned away?"),
+    Metric("streamer_faces_visible", "gauge", _CAMERA, "faces",
+           "Faces in the newest result.",
+           "Old when the camera is down: read it with `streamer_newest_result_age_seconds`."),
+    Metric("streamer_stage_duration_seconds", "histogram", ("stage",), "seconds",
+           "Time one frame spends in a stage: wait (from capture until a worker takes it), infer, "
+           "publish (from there until it is written).",
+           "`wait` grows: too much to do. `infer` grows: the machine is shared or throttled. "
+           "`publish` grows: a sink is slow."),
+    Metric("streamer_camera_stage_duration_seconds", "summary", ("camera", "stage"), "seconds",
+           "Time that the camera's frames spend in a stage, as a sum and a count.",
+           "One camera waits longer than others: its `priority` or its input size is why."),
+    Metric("streamer_latency_seconds", "histogram", _CAMERA, "seconds",
+           "Time from capture to publishing, of frames that were looked at.",
+           "Grows: see which of the stages does."),
+    Metric("streamer_newest_result_age_seconds", "gauge", _CAMERA, "seconds",
+           "Age of the newest result, from its capture. Absent before the first.",
+           "Grows by a second a second: nothing comes; is the camera up, is it paused?"),
+    Metric("streamer_queue_depth", "gauge", ("queue",), "items",
+           "Items waiting now in a camera's lane (lane:NAME) or a sink's channel (sink:NAME).",
+           "At its capacity all the time: what reads that queue is the slow part."),
+    Metric("streamer_queue_capacity", "gauge", ("queue",), "items",
+           "Most items the queue may hold.",
+           "It does not move."),
+    Metric("streamer_queue_peak", "gauge", ("queue",), "items",
+           "Most items the queue ever held.",
+           "At its capacity: things may have been let go; see the drops."),
+    Metric("streamer_camera_up", "gauge", _CAMERA, "",
+           "1 while frames arrive from the camera, 0 otherwise.",
+           "0: `streamer doctor` and the status page say why."),
+    Metric("streamer_camera_state", "gauge", ("camera", "state"), "",
+           "1 for the state the camera is in, 0 for all others.",
+           "`refused`: a password or a path is wrong, waiting will not help."),
+    Metric("streamer_camera_fps", "gauge", ("camera", "stage"), "frames per second",
+           "Frames per second over the last seconds, by stage: capture, detect or publish.",
+           "Capture falls: the camera or its network. Detect falls alone: too much to do."),
+    Metric("streamer_source_losses_total", "counter", ("camera", "reason"), "losses",
+           "Times the camera was lost, by reason.",
+           "Rises again and again: the network or the power of that camera."),
+    Metric("streamer_decode_errors_total", "counter", _CAMERA, "packets",
+           "Packets that gave no picture.",
+           "Rises steadily: packets are lost; try `transport: tcp`, or a lower bit rate."),
+    Metric("streamer_camera_frozen", "gauge", _CAMERA, "",
+           "1 while pictures come but have not changed for ten seconds.",
+           "1: the camera repeats one picture; start the camera again."),
+    Metric("streamer_source_dials_total", "counter", _CAMERA, "dials",
+           "Times the camera was dialled, the first included.",
+           "Rises without losses: it never answers; check address, power and network."),
+    Metric("streamer_timestamp_jumps_total", "counter", _CAMERA, "jumps",
+           "Times the stream's own clock stood still, went back or leapt. It decides nothing.",
+           "Rises steadily: the camera's clock or encoder is poor; nothing depends on it."),
+    Metric("streamer_sink_written_total", "counter", ("sink",), "outcomes",
+           "Outcomes, and changes of cameras, that the sink wrote.",
+           "Stands still while frames are detected: the sink hangs."),
+    Metric("streamer_sink_dropped_total", "counter", ("sink", "reason"), "outcomes",
+           "Outcomes and changes that the sink did not get, by reason.",
+           "Rises: the sink is slower than the cameras together."),
+    Metric("streamer_sink_up", "gauge", ("sink",), "",
+           "1 while the sink runs, 0 after it ended.",
+           "0: the log says why; start streamer again."),
+    Metric("streamer_viewers", "gauge", (), "viewers",
+           "Browsers and other programs that watch pictures now. Absent without `http`.",
+           "Many: each camera that is watched is drawn and encoded, once for all viewers."),
+    Metric("streamer_inference_provider_info", "gauge", ("requested", "active", "model"), "",
+           "Always 1; its labels say the device asked for, the one in use and the model.",
+           "`active` is the CPU where a GPU was meant: `streamer doctor` says what is missing."),
+    Metric("streamer_inference_batch_frames", "histogram", (), "frames",
+           "Frames that were looked at in one run of the model.",
+           "At its largest all the time: the device is the limit."),
+    Metric("streamer_inference_faults_total", "counter", ("kind",), "",
+           "Runs of the model that went wrong and were borne: `hang` (ended after too long), "
+           "`batch_split`, `input_shrunk`, `out_of_memory` (pictures given up).",
+           "`hang`: look at the driver's log. The others: leave more memory to streamer."),
+    Metric("streamer_inference_stuck_seconds", "gauge", (), "seconds",
+           "How long a run of the model goes on although it was told to end; 0 when none does.",
+           "More than 0: start streamer again, and the machine when that does not help."),
+    Metric("streamer_gpu_memory_used_bytes", "gauge", ("gpu",), "bytes",
+           "Memory of the GPU in use, by all programs. Absent without a GPU in use.",
+           "Close to all: set `inference.gpu_memory_mb`, or end what else uses the GPU."),
+    Metric("streamer_gpu_memory_bytes", "gauge", ("gpu",), "bytes",
+           "Memory that the GPU has.",
+           "It does not move."),
+    Metric("streamer_gpu_busy_ratio", "gauge", ("gpu",), "",
+           "Share of the last moment (a second at most) in which the GPU did anything, 0 to 1.",
+           "Low while `infer` is slow: the GPU waits for the CPU."),
+    Metric("streamer_overload_level", "gauge", (), "steps",
+           "Steps of what is given up because there is too much to do; 0 is nothing.",
+           "More than 0 for long: fewer cameras, `every`, a smaller model, or a GPU."),
+    Metric("streamer_overload_steps_total", "counter", ("direction",), "steps",
+           "Steps taken (`down`) and taken back (`up`).",
+           "Both rise: the load is just at the limit; give it a little less."),
+    Metric("streamer_input_scale", "gauge", (), "",
+           "Factor of the detector's input size: 1, 0.75 or 0.5.",
+           "Below 1: small faces are missed meanwhile."),
+    Metric("streamer_camera_paused", "gauge", _CAMERA, "",
+           "1 while the camera is not looked at because there is too much to do.",
+           "1: give the camera a higher `priority`, or the machine less to do."),
+    Metric("streamer_capacity_frames_per_second", "gauge", (), "frames per second",
+           "Frames that all workers can look at together, as measured lately.",
+           "Falls without a change of yours: the machine is shared, hot or throttled."),
+    Metric("streamer_workers_busy_seconds_total", "counter", (), "seconds",
+           "Time that workers were busy, all added up.",
+           "Its rate over the number of workers is their load; above 0.8 there is no room."),
+    Metric("streamer_service_time_seconds", "gauge", ("input", "batch"), "seconds",
+           "Time one batch takes, by input size in pixels: the 95th percentile of the last 32.",
+           "Grows without a change of yours: the machine is shared, hot or throttled."),
+    Metric("streamer_build_info", "gauge", ("version",), "",
+           "Always 1; its label says the version.",
+           "Changes with an update."),
+    Metric("streamer_uptime_seconds", "gauge", (), "seconds",
+           "Time since the start.",
+           "Begins at 0 again and again: streamer is restarted; read its last log lines."),
+)  # fmt: skip
+"""Every metric of streamer, in the order of a scrape. The process metrics come with it."""
