@@ -8,15 +8,15 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from streamer import __version__
 from streamer.cameras import Cameras
-from streamer.config import Camera, Config
+from streamer.config import Config
 from streamer.engine import open_engine
-from streamer.errors import BindError, ConfigError, SourceLost
+from streamer.errors import BindError, SourceLost
 from streamer.flow.channel import Channel
 from streamer.flow.fan import FanIn
 from streamer.flow.fan_out import FanOut
@@ -27,6 +27,7 @@ from streamer.log import get_logger
 from streamer.protocols import ChangeSink, Sink
 from streamer.publish.metrics import Metrics
 from streamer.publish.zeromq import ZeroMqSink
+from streamer.roster import Roster
 from streamer.stages import Job, StageMeters, infer, label_of, publish, watch
 from streamer.status import SinkStatus, Status
 from streamer.steering import Steering, steer
@@ -47,8 +48,7 @@ LIVE_QUEUE = 16
 class App:
     """Everything that runs, built from a configuration; :meth:`run` runs it to its end.
 
-    Cameras may be added, removed, replaced and paused while it runs, from any thread, and the
-    others do not notice; :meth:`apply` does so from a whole new configuration.
+    Cameras may be added, removed, replaced and paused while it runs, by :attr:`roster`.
     """
 
     def __init__(
@@ -90,6 +90,7 @@ class App:
         )
         for name, camera in sorted(config.cameras.items()):
             self._cameras.add(name, camera)
+        self.roster = Roster(self._cameras, config, show=self._show)
         with ExitStack() as undo:  # what is bound is let go of when a later part cannot be built
             if config.publish.zeromq is not None:
                 with _naming("publish.zeromq.bind"):
@@ -240,65 +241,9 @@ class App:
         """Ask everything to end. Safe in a signal handler, from any thread, more than once."""
         self._group.stop()
 
-    def add_camera(self, name: str, camera: Camera) -> None:
-        """Begin to watch a camera. Raises ConfigError when the name is taken."""
-        self._cameras.add(name, camera)
-        self._show()
-        self._cameras.retune()
-
-    def remove_camera(self, name: str) -> None:
-        """Stop watching a camera and forget it. Raises ConfigError when there is none."""
-        self._cameras.remove(name)
-        self._show()
-        self._cameras.retune()
-
-    def replace_camera(self, name: str, camera: Camera) -> None:
-        """Watch ``camera`` under a name in use; its frame numbers go on, its epoch grows.
-
-        Raises ConfigError when there is no camera of this name.
-        """
-        self._cameras.replace(name, camera)
-
-    def pause_camera(self, name: str) -> None:
-        """Stop reading a camera and keep it, as stopped. Raises ConfigError when there is none."""
-        self._cameras.pause(name)
-
-    def resume_camera(self, name: str) -> None:
-        """Read a paused camera again. Raises ConfigError when there is none."""
-        self._cameras.resume(name)
-
-    def _show(self) -> None:
+    def _show(self, names: Sequence[str]) -> None:
         if self._live is not None:
-            self._live.show([line.name for line in self._cameras.lines()])
-
-    def apply(self, config: Config) -> dict[str, list[str]]:
-        """Make the cameras those of ``config``; returns names added, removed and replaced.
-
-        Raises ConfigError, and changes nothing, when ``config`` differs in anything but cameras:
-        the rest is decided at the start.
-        """
-        fixed = [name for name in Config.model_fields if name != "cameras"]
-        changed = [name for name in fixed if getattr(config, name) != getattr(self._config, name)]
-        if changed:
-            raise ConfigError(
-                [f"{name}: cannot change while streamer runs; start it again" for name in changed]
-            )
-        now: dict[str, Camera] = {line.name: line.camera for line in self._cameras.lines()}
-        done: dict[str, list[str]] = {"added": [], "removed": [], "replaced": []}
-        for name in sorted(set(now) - set(config.cameras)):
-            self._cameras.remove(name)
-            done["removed"].append(name)
-        for name, camera in sorted(config.cameras.items()):
-            if name not in now:
-                self._cameras.add(name, camera)
-                done["added"].append(name)
-            elif camera != now[name]:
-                self._cameras.replace(name, camera)
-                done["replaced"].append(name)
-        self._config = config
-        self._show()
-        self._cameras.retune()
-        return done
+            self._live.show(names)
 
     def status(self) -> Status:
         """Everything now. Each camera's ledger is one exact reading."""

@@ -190,13 +190,13 @@ class Cameras:
         line.paused = line.name in step.paused
         size = max(32, round(self._size(line.camera) * step.scale / 32) * 32)
         if size != line.work.size:
-            line.look_with(self._detector(size), size)
+            line.look_with(self.detector(size), size)
 
     def _size(self, camera: Camera) -> int:
         """Long side of the detector's input that is asked for, pixels."""
         return camera.input_size or self._model.input_size
 
-    def _detector(self, size: int) -> Detector:
+    def detector(self, size: int) -> Detector:
         """The detector of an input size; made when it is first asked for."""
         with self._making:
             if size not in self._detectors:
@@ -231,7 +231,7 @@ class Cameras:
         source = source_of(name, camera, self._base_folder)
         size = self._size(camera)
         line = CameraLine(
-            name, camera, source, self._lanes, self._detector(size), size, self._clock,
+            name, camera, source, self._lanes, self.detector(size), size, self._clock,
             before=before,
         )  # fmt: skip
         if line.adaptive:

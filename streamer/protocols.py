@@ -75,3 +75,10 @@ class BeatSink(Sink, Protocol):
 
     def write_beat(self, beat: Beat) -> None:
         """Take one sign of life. It may raise as :meth:`write` may."""
+
+
+class Reply(Protocol):
+    """Where the outcome of one picture goes that somebody asked about and waits for."""
+
+    def put(self, outcome: Outcome, /) -> None:
+        """Take the outcome; it returns at once and raises nothing."""

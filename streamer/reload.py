@@ -31,7 +31,7 @@ def follow(path: Path, app: App, environ: Mapping[str, str], stop: threading.Eve
             continue
         seen = now
         try:
-            done = app.apply(load_config(path, environ))
+            done = app.roster.apply(load_config(path, environ))
         except ConfigError as error:
             log.error("config_refused", file=str(path), problems=list(error.problems))
         else:

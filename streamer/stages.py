@@ -20,7 +20,7 @@ from streamer.flow.fan_out import FanOut
 from streamer.flow.meters import Durations, Rate
 from streamer.flow.order import FREE, Label
 from streamer.log import get_logger
-from streamer.protocols import BeatSink, ChangeSink, Detector, Sink, Source, Tracker
+from streamer.protocols import BeatSink, ChangeSink, Detector, Reply, Sink, Source, Tracker
 from streamer.types import (
     Beat,
     CameraChange,
@@ -98,7 +98,7 @@ class CameraWork:
 
     ``size`` is the long side of the detector's input, pixels: frames of one size take the same
     time and share a batch. ``fills``: the faces of frames that are not looked at are predicted,
-    and so are those that a look missed.
+    and so are those that a look missed. ``reply``: the frame was asked about; its outcome goes there.
     """
 
     detector: Detector
@@ -106,6 +106,7 @@ class CameraWork:
     meters: CameraMeters
     size: int = 0
     fills: bool = False
+    reply: Reply | None = None
 
 
 class Job(NamedTuple):
@@ -121,7 +122,8 @@ class Job(NamedTuple):
 
 def label_of(job: Job) -> Label:
     """What decides when a job is served: its age, and what it takes."""
-    return Label(job.frame.captured_at, job.work.size if job.looks else FREE)
+    kind = job.work.size if job.work.reply is None else ("asked", job.work.size)
+    return Label(job.frame.captured_at, kind if job.looks else FREE)
 
 
 def capture(
@@ -200,14 +202,16 @@ def _look(
 ) -> bool:
     """Detect, track and hand on the jobs at ``positions``; False when the detector is at fault."""
     jobs = [batch.items[position] for position in positions]
+    out = jobs[0].work.reply or outlet
     try:
         found = jobs[0].work.detector.detect([job.frame.picture for job in jobs])
     except DetectionFailed as error:
         log.warning("detection_failed", camera=jobs[0].frame.camera, reason=str(error))
         for position, (frame, *_) in zip(positions, jobs, strict=True):
-            outlet.put(Failure(frame, Stamps(frame.captured_at, taken_at, clock()), str(error)))
+            out.put(Failure(frame, Stamps(frame.captured_at, taken_at, clock()), str(error)))
             batch.drop(position, "failed")
-        return isinstance(error, PictureFailed | OutOfMemory)  # neither says that it is broken
+        # Neither says that it is broken, and least of all what anybody may send.
+        return out is not outlet or isinstance(error, PictureFailed | OutOfMemory)
     detected_at = clock()
     times.batches.observe(len(jobs))
     for position, (frame, work, _), faces in zip(positions, jobs, found, strict=True):
@@ -219,11 +223,12 @@ def _look(
         seen = len(tracks)
         if work.fills:
             tracks = joined(tracks, _predicted(frame, work))
-        times.wait.observe(taken_at - frame.captured_at)
-        times.infer.observe(detected_at - taken_at)
+        if out is outlet:
+            times.wait.observe(taken_at - frame.captured_at)
+            times.infer.observe(detected_at - taken_at)
         meters.spent["wait"].observe(taken_at - frame.captured_at)
         meters.spent["infer"].observe(detected_at - taken_at)
-        outlet.put(Result(frame, tracks, Stamps(frame.captured_at, taken_at, detected_at)))
+        out.put(Result(frame, tracks, Stamps(frame.captured_at, taken_at, detected_at)))
         batch.settle(position, "detected")
         meters.detected.tick()
         meters.faces_total += seen
@@ -249,8 +254,7 @@ def _predicted(frame: Frame, work: CameraWork) -> Tracks:
     """The faces that are to be expected in a frame, none where its camera sees anew."""
     if _view(frame) != work.meters.view:
         return Tracks.none()
-    within = frame.picture.width, frame.picture.height
-    return work.tracker.predict(frame.captured_at, within=within)
+    return work.tracker.predict(frame.captured_at, within=_view(frame)[1:])
 
 
 def _view(frame: Frame) -> tuple[int, int, int]:
@@ -258,10 +262,10 @@ def _view(frame: Frame) -> tuple[int, int, int]:
 
 
 def _by_detector(jobs: Sequence[Job]) -> list[list[int]]:
-    """Positions of ``jobs`` grouped by the detector of their camera, and those without a look."""
+    """Positions of ``jobs`` by the detector of their camera; without a look; asked about, alone."""
     groups: dict[int, list[int]] = {}
-    for position, job in enumerate(jobs):
-        groups.setdefault(id(job.work.detector) if job.looks else 0, []).append(position)
+    for position, (_, work, looks) in enumerate(jobs):
+        groups.setdefault(id(work.reply or work.detector) if looks else 0, []).append(position)
     return list(groups.values())
 
 
@@ -315,10 +319,9 @@ def watch(
 ) -> None:
     """Beside the line: tell what each camera does whenever that changes, until ``over``.
 
-    ``changes`` reads what every camera does now, by name, and ``beat`` gives
-    what is told each second. Looking instead of being told keeps the
-    threads that read cameras free of this, bounds how much a flapping camera can say, and finds
-    what no thread reports: that one of them is blocked.
+    ``changes`` reads what every camera does now, by name, and ``beat`` gives what is told each
+    second. Looking instead of being told keeps the threads that read cameras free of this, bounds
+    how much a flapping camera can say, and finds what no thread reports: that one is blocked.
     """
     told: dict[str, CameraChange] = {}
     last, beat_at = False, clock()

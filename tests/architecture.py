@@ -47,8 +47,9 @@ FLOORS: tuple[set[str], ...] = (
     {"stages", "capture", "inference", "publish", "client"},
     {"config_sections"},
     {"web", "config", "plugins", "testing"},
-    {"engine", "camera_line", "steering"},
+    {"engine", "camera_line", "steering", "asking"},
     {"cameras"},
+    {"roster"},
     {"app"},
     CLI,
 )
@@ -61,6 +62,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     ),
     "cv2": ("vision/", "capture/opencv.py"),
     "fastapi": ("web/",),
+    "python_multipart": ("web/multipart.py",),
     "h11": ("web/",),
     "msgspec": ("events.py", "client/"),
     "onnxruntime": ("inference/session.py",),
@@ -77,7 +79,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "zmq": ("publish/zeromq.py", "publish/replay.py", "client/"),
     # Arrays travel everywhere but on the ground floors and to subscribers.
     "numpy": (
-        "types.py", "testing.py", "app.py", "detect.py", "events.py", "stages.py",
+        "types.py", "testing.py", "app.py", "asking.py", "detect.py", "events.py", "stages.py",
         "flow/", "vision/", "capture/", "inference/", "publish/", "web/",
     ),
 }  # fmt: skip

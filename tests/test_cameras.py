@@ -75,17 +75,17 @@ def test_cameras_come_and_go_and_the_others_do_not_notice() -> None:
     with Running({"a": SMALL}) as running:
         app = running.app
         running.wait_for("a")
-        app.add_camera("b", Camera(**SMALL))
+        app.roster.add("b", Camera(**SMALL))
         running.wait_for("b")
         with pytest.raises(ConfigError, match=r"cameras\.b: is there already"):
-            app.add_camera("b", Camera(**SMALL))
-        app.remove_camera("b")
+            app.roster.add("b", Camera(**SMALL))
+        app.roster.remove("b")
         running.wait_for("a")
         assert [camera.name for camera in app.status().cameras] == ["a"]
-        for unknown in (app.remove_camera, app.pause_camera, app.resume_camera):
+        for unknown in (app.roster.remove, app.roster.pause, app.roster.resume):
             with pytest.raises(ConfigError, match=r"cameras\.b: is not there; there are a"):
                 unknown("b")
-        app.add_camera("b", Camera(**SMALL))
+        app.roster.add("b", Camera(**SMALL))
         running.wait_for("b")
     a = [outcome.frame.index for outcome in running.of("a")]
     assert a == sorted(set(a))
@@ -95,9 +95,9 @@ def test_cameras_come_and_go_and_the_others_do_not_notice() -> None:
 def test_a_replaced_camera_goes_on_counting_in_a_new_epoch() -> None:
     with Running({"a": SMALL, "b": SMALL}) as running:
         running.wait_for("a")
-        running.app.replace_camera("a", Camera(**{**SMALL, "every": 2}))
+        running.app.roster.replace("a", Camera(**{**SMALL, "every": 2}))
         running.wait_for("a")
-        running.app.replace_camera("a", Camera(source="synthetic:?fps=20&size=640x384"))
+        running.app.roster.replace("a", Camera(source="synthetic:?fps=20&size=640x384"))
         results = running.wait_for("a")
         status = running.app.status().cameras[0]
     assert sum(status.ledger.settled.values()) >= len(results)  # of all three, not of the last
@@ -114,15 +114,15 @@ def test_a_replaced_camera_goes_on_counting_in_a_new_epoch() -> None:
 def test_a_paused_camera_is_kept_and_says_so() -> None:
     with Running({"a": SMALL, "b": SMALL}) as running:
         running.wait_for("a")
-        running.app.pause_camera("a")
+        running.app.roster.pause("a")
         running.wait_for("b", 10)
         a = running.app.status().cameras[0]
         assert (a.name, a.source.state) == ("a", "stopped")
         before = len(running.of("a"))
         running.wait_for("b")
         assert len(running.of("a")) == before
-        running.app.resume_camera("a")
-        running.app.resume_camera("a")  # it is not paused now: nothing happens
+        running.app.roster.resume("a")
+        running.app.roster.resume("a")  # it is not paused now: nothing happens
         running.wait_for("a")
         assert running.app.status().cameras[0].source.state == "live"
 
@@ -134,11 +134,11 @@ def test_many_changes_at_once_leave_what_was_asked_last() -> None:
         def change(number: int) -> None:
             name = f"c{number}"
             for _ in range(5):
-                app.add_camera(name, Camera(**SMALL))
-                app.replace_camera(name, Camera(**{**SMALL, "every": 3}))
-                app.pause_camera(name)
-                app.remove_camera(name)
-            app.add_camera(name, Camera(**{**SMALL, "every": 5}))
+                app.roster.add(name, Camera(**SMALL))
+                app.roster.replace(name, Camera(**{**SMALL, "every": 3}))
+                app.roster.pause(name)
+                app.roster.remove(name)
+            app.roster.add(name, Camera(**{**SMALL, "every": 5}))
 
         threads = [threading.Thread(target=change, args=(n,)) for n in range(4)]
         for thread in threads:
@@ -179,12 +179,12 @@ def test_too_much_for_a_while_makes_no_result_old_and_leaves_nothing_behind() ->
         app = running.app
         running.wait_for("a", 15)
         for number in range(2, 16):
-            app.add_camera(f"more-{number}", Camera(**camera(number)))
+            app.roster.add(f"more-{number}", Camera(**camera(number)))
         time.sleep(5.0)
         lost = sum(sum(c.ledger.dropped.values()) for c in app.status().cameras)
         assert lost > 0  # there really was too much to do
         for number in range(2, 16):
-            app.remove_camera(f"more-{number}")
+            app.roster.remove(f"more-{number}")
         # Before long every frame of the two is looked at again.
         for _ in range(10):
             before = {c.name: c.ledger for c in app.status().cameras}
@@ -207,7 +207,7 @@ def test_a_replaced_camera_takes_up_the_step_that_was_given_up() -> None:
         assert lines["a"].work.size == 320
         assert lines["b"].work_now() is None
         running.wait_for("a")
-        running.app.replace_camera("a", Camera(**{**SMALL, "input_size": 640, "every": 2}))
+        running.app.roster.replace("a", Camera(**{**SMALL, "input_size": 640, "every": 2}))
         assert {line.name: line for line in cameras.lines()}["a"].work.size == 320
         running.wait_for("a")
         b = running.app.status().cameras[1].ledger
@@ -222,12 +222,12 @@ def test_apply_changes_cameras_only() -> None:
         app = running.app
         running.wait_for("a")
         new = config({"b": {**SMALL, "every": 2}, "c": SMALL})
-        assert app.apply(new) == {"added": ["c"], "removed": ["a"], "replaced": ["b"]}
+        assert app.roster.apply(new) == {"added": ["c"], "removed": ["a"], "replaced": ["b"]}
         running.wait_for("c")
-        assert app.apply(new) == {"added": [], "removed": [], "replaced": []}
+        assert app.roster.apply(new) == {"added": [], "removed": [], "replaced": []}
         other = config({"a": SMALL}, model={"confidence": 0.9})
         with pytest.raises(ConfigError, match="model: cannot change while streamer runs"):
-            app.apply(other)
+            app.roster.apply(other)
         assert [camera.name for camera in app.status().cameras] == ["b", "c"]
 
 
@@ -267,12 +267,12 @@ def test_subscribers_are_told_what_each_camera_does() -> None:
                             return event
                 raise AssertionError(state)
 
-            app.pause_camera("a")
+            app.roster.pause("a")
             paused = wait_for("stopped")
-            app.resume_camera("a")
+            app.roster.resume("a")
             again = wait_for("live")
             assert again.epoch == 1
-            app.remove_camera("a")
+            app.roster.remove("a")
             gone = wait_for("stopped")
     assert paused.detail == "" and "removed" in gone.detail
     assert [event.seq for event in told] == list(range(told[0].seq, told[0].seq + len(told)))
@@ -284,7 +284,7 @@ def test_a_paused_camera_is_stopped_at_once_however_long_it_dials() -> None:
     url = f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x"
     with silent, Running({"a": SMALL, "silent": {"source": url}}) as running:
         app = running.app
-        app.pause_camera("silent")
+        app.roster.pause("silent")
         states = {camera.name: camera.source.state for camera in app.status().cameras}
         assert states["silent"] == "stopped"
 
@@ -303,7 +303,7 @@ def test_a_stop_waits_for_an_engine_that_is_being_retuned() -> None:
             done.set()
 
         engine.retune = slowly  # type: ignore[method-assign]
-        remover = threading.Thread(target=running.app.remove_camera, args=("b",))
+        remover = threading.Thread(target=running.app.roster.remove, args=("b",))
         remover.start()
         assert retuning.wait(30)
         running.app.stop()

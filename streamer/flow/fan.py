@@ -58,6 +58,7 @@ class FanIn(Generic[T]):
         self._aborted = False
         self._deferred = False  # whether a worker ever left ready lanes waiting
         self._lanes: dict[str, Lane[T]] = {}
+        self._alone = 0  # how many of them never share a batch
         self._ready: dict[Lane[T], None] = {}  # lanes with items, in the order they became so
 
     def add_lane(
@@ -86,6 +87,7 @@ class FanIn(Generic[T]):
             if name in self._lanes:
                 raise ValueError(f"there is a lane {name!r} already")
             self._lanes[name] = lane
+            self._alone += terms.alone
         return lane
 
     def remove_lane(self, lane: Lane[T]) -> None:
@@ -98,6 +100,7 @@ class FanIn(Generic[T]):
             if self._lanes.get(lane.name) is not lane:
                 return
             del self._lanes[lane.name]
+            self._alone -= lane.terms.alone
             if lane in self._ready:
                 del self._ready[lane]
                 lane._tally.free = True
@@ -135,7 +138,8 @@ class FanIn(Generic[T]):
                         return None
                     self._ready_or_over.wait()
                 now = self._clock()
-                choice = self._order.choose(self._ready.keys(), max_items, now, len(self._lanes))
+                social = len(self._lanes) - self._alone
+                choice = self._order.choose(self._ready.keys(), max_items, now, social)
                 for lane, reason in choice.drop:
                     del self._ready[lane]
                     gone.append(lane._pop())

@@ -18,11 +18,13 @@ class Terms:
 
     ``weight`` is its share beside others: 2 gets twice the service of 1 while both have items.
     ``max_age_s``: no outcome of it is to be older than so many seconds, counted from the birth of
-    the item; None when that does not matter.
+    the item; None when that does not matter. ``alone``: its items are never served together with
+    those of others, so that nobody need wait for them.
     """
 
     weight: float = 1.0
     max_age_s: float | None = None
+    alone: bool = False
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -89,7 +91,8 @@ class Order(Protocol):
         """Choose among ``ready``, which is never empty and in the order they became so.
 
         At most ``most`` are to be served, together, by a worker that is free at ``now``. There
-        are ``lanes`` of them, ready or not. A choice of nothing at all names an instant.
+        are ``lanes`` of them that could share a batch, ready or not. A choice of nothing at all
+        names an instant.
         """
 
     def ended(self, served: Sequence[W], seconds: float, now: float) -> None:

@@ -82,3 +82,17 @@ def encode_still(image: Image, suffix: str) -> bytes:
 def use_one_thread() -> None:
     """Keep OpenCV to the calling thread: the stages are the threads, and its own fight them."""
     cv2.setNumThreads(1)
+
+
+def canvas(image: Image, width: int, height: int) -> Image:
+    """``image`` at the top left of black, shape (height, width, 3); what does not fit is cut off.
+
+    ``image`` is uint8 BGR of shape (height, width, 3); the result is not writeable.
+    """
+    if image.shape[:2] == (height, width):
+        return image
+    ground = np.zeros((height, width, 3), np.uint8)
+    part = image[:height, :width]
+    ground[: part.shape[0], : part.shape[1]] = part
+    ground.flags.writeable = False
+    return ground
