@@ -98,7 +98,7 @@ class CameraWork:
 
     ``size`` is the long side of the detector's input, pixels: frames of one size take the same
     time and share a batch. ``fills``: the faces of frames that are not looked at are predicted,
-    and so are those that a look missed. ``reply``: the frame was asked about; its outcome goes there.
+    and so are those that a look missed. ``reply``: it was asked about; its outcome goes there.
     """
 
     detector: Detector
