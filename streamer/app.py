@@ -272,7 +272,7 @@ class App:
             inference_stuck_s=session.stuck_s(),
             load=self._steering.load(),
             batches=self._times.batches.stats(),
-            viewers=self.http.viewers if self.http is not None else None,
+            watching=self.http.watching() if self.http is not None else None,
             gpu=self._engine.gpu_use(),
             stages={
                 "wait": self._times.wait.stats(),

@@ -167,6 +167,7 @@ class CameraLine:
             detect_fps=meters.detected.per_second(),
             latency=meters.latency.stats(),
             latency_p50_s=meters.latency.quantile(0.5),
+            latency_p95_s=meters.latency.quantile(0.95),
             latency_p99_s=meters.latency.quantile(0.99),
             newest_age_s=self.result_age_s(now),
             publish_fps=meters.published.per_second(),

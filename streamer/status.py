@@ -61,6 +61,7 @@ class CameraStatus:
     detect_fps: float
     latency: DurationStats
     latency_p50_s: float | None
+    latency_p95_s: float | None
     latency_p99_s: float | None
     newest_age_s: float | None
     publish_fps: float = 0.0
@@ -108,6 +109,36 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
+class ViewerStatus:
+    """One who watches now.
+
+    ``number`` counts viewers since the start; ``kind`` is how it watches; ``for_s`` is since when,
+    seconds. ``sent`` counts pictures; ``dropped`` those it did not get although they were wanted:
+    ``slow`` (it did not take them in time), ``busy`` (streamer did not make them in time) and
+    ``paced`` (more than it asked for a second).
+    """
+
+    number: int
+    kind: Literal["page", "mjpeg"]
+    for_s: float
+    sent: int
+    dropped: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """Who watches now, and what all who ever watched were sent and not sent, pictures.
+
+    ``cut_off`` counts viewers that were sent away because they did not read.
+    """
+
+    viewers: Sequence[ViewerStatus] = ()
+    sent: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    cut_off: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The whole program now. ``stages`` holds time spent by station: wait, infer, publish.
 
@@ -116,7 +147,7 @@ class Status:
     ``hang`` (ended after too long), ``batch_split``, ``input_shrunk`` and ``out_of_memory``
     (pictures given up). ``inference_stuck_s``: seconds that a run goes on although it was told to
     end, else 0. ``batches`` holds the frames of each run of the model, in the place of seconds.
-    ``viewers`` and ``gpu`` are None without an HTTP door and a GPU in use.
+    ``watching`` and ``gpu`` are None without an HTTP door and a GPU in use.
     """
 
     version: str
@@ -133,5 +164,5 @@ class Status:
     inference_stuck_s: float = 0.0
     load: Load = Load()
     batches: DurationStats = NO_DURATIONS
-    viewers: int | None = None
+    watching: Watching | None = None
     gpu: GpuUse | None = None

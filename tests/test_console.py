@@ -28,6 +28,7 @@ def camera(name: str, **changes: Any) -> CameraStatus:
         "detect_fps": 12.5,
         "latency": Durations().stats(),
         "latency_p50_s": 0.021,
+        "latency_p95_s": None,
         "latency_p99_s": None,
         "newest_age_s": 0.1,
     }

@@ -117,6 +117,17 @@ METRICS: Final = (
     Metric("streamer_viewers", "gauge", (), "viewers",
            "Browsers and other programs that watch pictures now. Absent without `http`.",
            "Many: each camera that is watched is drawn and encoded, once for all viewers."),
+    Metric("streamer_viewer_pictures_total", "counter", (), "pictures",
+           "Pictures sent to viewers, counted for each.",
+           "Nothing: it is what people watch."),
+    Metric("streamer_viewer_dropped_total", "counter", ("reason",), "pictures",
+           "Pictures that viewers did not get, counted for each: `slow` (it did not take them in "
+           "time), `busy` (streamer did not make them in time), `paced` (more than asked for).",
+           "`busy` rises: too much to do, ask for smaller pictures. `slow`: that viewer, or its "
+           "network; `/api/v1/status` says which."),
+    Metric("streamer_viewers_cut_off_total", "counter", (), "viewers",
+           "Viewers sent away because they did not read.",
+           "Rises: a program asks for pictures and forgets them."),
     Metric("streamer_inference_provider_info", "gauge", ("requested", "active", "model"), "",
            "Always 1; its labels say the device asked for, the one in use and the model.",
            "`active` is the CPU where a GPU was meant: `streamer doctor` says what is missing."),

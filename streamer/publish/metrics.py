@@ -26,7 +26,7 @@ from prometheus_client.registry import Collector
 from streamer.flow.channel import ChannelStats
 from streamer.flow.meters import DurationStats
 from streamer.publish.metric_table import METRICS, Metric
-from streamer.status import CameraStatus, Load, SinkStatus, Status
+from streamer.status import CameraStatus, Load, SinkStatus, Status, Watching
 from streamer.types import STATES
 
 _Value: TypeAlias = float | DurationStats
@@ -115,8 +115,8 @@ def _samples(status: Status) -> Iterator[_Sample]:
     for kind, count in status.inference_faults.items():
         yield "streamer_inference_faults_total", (kind,), count
     yield "streamer_inference_stuck_seconds", (), status.inference_stuck_s
-    if status.viewers is not None:
-        yield "streamer_viewers", (), status.viewers
+    if status.watching is not None:
+        yield from _watching(status.watching)
     if status.gpu is not None:
         gpu = (str(status.gpu.number),)
         yield "streamer_gpu_memory_used_bytes", gpu, status.gpu.used_bytes
@@ -178,6 +178,14 @@ def _sink(sink: SinkStatus) -> Iterator[_Sample]:
         yield "streamer_sink_dropped_total", (sink.name, reason), dropped
     yield "streamer_sink_up", (sink.name,), int(sink.running)
     yield from _queue(f"sink:{sink.name}", sink.channel)
+
+
+def _watching(watching: Watching) -> Iterator[_Sample]:
+    yield "streamer_viewers", (), len(watching.viewers)
+    yield "streamer_viewer_pictures_total", (), watching.sent
+    for reason, pictures in watching.dropped.items():
+        yield "streamer_viewer_dropped_total", (reason,), pictures
+    yield "streamer_viewers_cut_off_total", (), watching.cut_off
 
 
 def _queue(name: str, stats: ChannelStats) -> Iterator[_Sample]:

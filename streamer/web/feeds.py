@@ -1,20 +1,25 @@
 """The loops that feed viewers: a WebSocket with all cameras, and MJPEG with one.
 
-The protocol of ``/ws/live``. The viewer sends JSON text:
+The protocol of ``/ws/live``. The viewer sends JSON text, whenever it likes, with any of:
 
-* first, and again whenever it likes: ``{"width": 160..1920}``, the width of the pictures in
-  pixels, with ``"in_flight": 1..64`` if it will say what it has drawn;
-* ``{"drawn": sequence}``: it has drawn the picture of that sequence and all before it. No more
+* ``"width"``: 160..1920, the width of the pictures in pixels, or 0 for none; the first message
+  must have it. ``"widths"``: ``{camera: width}``, the exceptions, all of them each time;
+* ``"in_flight"``: 1..128, if it will say what it has drawn;
+* ``"drawn"``: it has drawn the picture of that sequence and all before it. No more
   than ``in_flight`` pictures are ever on the way, so none grows old in a browser's queue.
 
 The server sends:
 
 * binary, a picture: 4 bytes, the big-endian length of the header; the header, JSON with
   ``sequence`` (of this connection, from 1), ``camera``, ``frame``, ``age_ms``, ``status``
-  (``live``, ``stale``, ``failed``), ``faces`` (null where nobody looked), ``width``,
-  ``height``; then the JPEG. The newest only, at most 25 per second per camera;
+  (``live``, ``stale``, ``failed``), ``faces`` (their number, null where nobody looked), ``width``,
+  ``height``, ``found`` (the faces of this very picture in its pixels, as
+  :func:`streamer.web.live.found_json` says); then the JPEG, in which nothing is drawn. The newest
+  only, at most 25 per second per camera, and first of the camera that waited longest;
 * text, once a second: ``{"type": "status", "stale_after_s": ..., ...}`` with the readings of
-  ``/api/v1/status``.
+  ``/api/v1/status``, then ``{"type": "viewer", ...}`` with what this viewer was sent and not sent;
+* text, when there is news: ``{"type": "changes", "camera": ..., "changes": [...]}``, the newest
+  changes of a camera, oldest first.
 
 It closes with 1001 (streamer stops), 1003 or 1008 (not the protocol above) or 1013 (full).
 """
@@ -23,20 +28,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from streamer.web.live import MIN_WIDTH, LiveView, Shown
-from streamer.web.readings import to_bytes
-from streamer.web.viewers import STATUS_EVERY_S, Full, Viewer, Viewers
+from streamer.web.live import LiveView, Shown, Wish
+from streamer.web.readings import change_json, to_bytes
+from streamer.web.viewers import STATUS_EVERY_S, DropReason, Full, Viewer, Viewers
 
 MAX_FPS: Final = 25.0
 _HELLO_LIMIT_S: Final = 10.0
 _AFTER_FAULT_S: Final = 1.0
+_BLOCKED_S: Final = 0.05
+"""A send that takes longer waited for the viewer to read."""
 _MAX_MESSAGES_PER_S: Final = 500
 _BOUNDARY: Final = "streamer-picture"
 _PART_END: Final = f"\r\n--{_BOUNDARY}\r\n".encode()
@@ -73,6 +81,7 @@ async def _in_time(viewers: Viewers, socket: WebSocket, sending: Awaitable[None]
             await sending
     except TimeoutError:
         # Closing politely would wait for the viewer to read what is queued.
+        viewers.count_cut_off()
         socket.state.transport.abort()
         raise _Gone from None
     except (WebSocketDisconnect, RuntimeError):  # uvicorn's word for "closed" is RuntimeError
@@ -101,6 +110,34 @@ async def _listen(socket: WebSocket, viewer: Viewer) -> None:
         viewer.leave()
 
 
+@dataclass(slots=True)
+class _Fed:
+    """What a viewer has had of one camera: numbers of its newest picture; seconds of the loop.
+
+    ``due_at`` is when it may have the next one. The schedule is absolute: a picture that came
+    late does not make the next ones late, as a pause after each would.
+    """
+
+    sequence: int = 0
+    number: int = 0
+    due_at: float = 0.0
+    sent_at: float = 0.0
+
+    def missed(
+        self, shown: Shown, viewer: Viewer, now: float, fps: float
+    ) -> tuple[int, DropReason]:
+        """How many pictures lie between the last one and ``shown``, and why it got none."""
+        missed = shown.number - self.number - 1 if self.number else 0
+        if viewer.held_at >= self.sent_at:
+            return missed, "slow"
+        return missed, "paced" if now - self.sent_at < 1.5 / fps else "busy"
+
+    def take(self, shown: Shown, now: float, fps: float) -> None:
+        """Remember that ``shown`` goes out now."""
+        self.sequence, self.number, self.sent_at = shown.sequence, shown.number, now
+        self.due_at = max(self.due_at + 1.0 / fps, now)
+
+
 async def _send_all(viewers: Viewers, socket: WebSocket, viewer: Viewer) -> None:
     """Send pictures and readings until the viewer leaves. Raises :class:`_Gone`."""
     live = viewers.live
@@ -111,32 +148,55 @@ async def _send_all(viewers: Viewers, socket: WebSocket, viewer: Viewer) -> None
             viewer.farewell = (1008, 'say {"width": 640} first')
             return
         await viewer.nap(late_at - loop.time())
-    seen: dict[str, int] = defaultdict(int)  # cameras come and go while somebody watches
-    due_at: dict[str, float] = defaultdict(float)
+    fed: dict[str, _Fed] = defaultdict(_Fed)  # cameras come and go while somebody watches
+    told: dict[str, int] = {}
     status_at = 0.0
     while not viewer.gone:
         if loop.time() >= status_at:
             status_at = loop.time() + STATUS_EVERY_S
             await _in_time(viewers, socket, socket.send_text(await viewers.reading()))
+            for text in _news(live, viewer, told):
+                await _in_time(viewers, socket, socket.send_text(text))
         next_at = status_at
-        for camera in live.cameras:
-            if viewer.gone or not viewer.has_room:
-                break  # what it draws, or its end, wakes this loop
-            if live.sequence(camera) <= seen[camera]:
+        for camera in sorted(live.cameras, key=lambda name: fed[name].sent_at):
+            if viewer.gone:
+                break
+            had, width = fed[camera], viewer.width_of(camera)
+            if not width:
+                had.number = 0  # what it does not ask for it does not miss
                 continue
-            if loop.time() >= due_at[camera]:
-                due_at[camera] = loop.time() + 1.0 / MAX_FPS
-                shown = await viewers.picture(camera, viewer.width or MIN_WIDTH, marked=False)
+            if live.sequence(camera) <= had.sequence:
+                continue
+            if not viewer.has_room:
+                viewer.held_at = loop.time()
+                break  # what it draws, or its end, wakes this loop
+            if loop.time() >= had.due_at:
+                shown = await viewers.picture(camera, Wish(width, boxes=False, marked=False))
                 if shown is None:
-                    due_at[camera] = loop.time() + _AFTER_FAULT_S
-                elif shown.sequence > seen[camera]:
-                    seen[camera] = shown.sequence
-                    viewer.sent += 1
+                    had.due_at = loop.time() + _AFTER_FAULT_S
+                elif shown.sequence > had.sequence:
+                    now = loop.time()
+                    viewers.tally(viewer, *had.missed(shown, viewer, now, MAX_FPS))
+                    had.take(shown, now, MAX_FPS)
                     message = picture_message(live, shown, viewer.sent)
                     await _in_time(viewers, socket, socket.send_bytes(message))
-            if live.sequence(camera) > seen[camera]:
-                next_at = min(next_at, due_at[camera])
+                    if loop.time() - now > _BLOCKED_S:
+                        viewer.held_at = loop.time()
+            if live.sequence(camera) > had.sequence:
+                next_at = min(next_at, had.due_at)
         await viewer.nap(next_at - loop.time())
+
+
+def _news(live: LiveView, viewer: Viewer, told: dict[str, int]) -> Iterator[str]:
+    """What this viewer is to be told beside the status, each second; ``told`` goes on with it."""
+    counts = {"type": "viewer", "number": viewer.number, "sent": viewer.sent}
+    yield to_bytes({**counts, "dropped": viewer.dropped}).decode()
+    for camera in live.cameras:
+        changed, changes = live.changes(camera)
+        if changed != told.get(camera, 0):
+            told[camera] = changed
+            news = [change_json(change, now=live.clock()) for change in changes]
+            yield to_bytes({"type": "changes", "camera": camera, "changes": news}).decode()
 
 
 def picture_message(live: LiveView, shown: Shown, sequence: int) -> bytes:
@@ -153,19 +213,23 @@ def picture_message(live: LiveView, shown: Shown, sequence: int) -> bytes:
             "height": shown.height,
         }
     )
+    header = header[:-1] + b',"found":' + shown.found + b"}"
     return len(header).to_bytes(4, "big") + header + shown.jpeg
 
 
 class MjpegResponse(Response):
     """One camera as endless ``multipart/x-mixed-replace``."""
 
-    def __init__(self, viewers: Viewers, viewer: Viewer, camera: str, width: int) -> None:
-        """``viewer`` was let in already; it leaves when the answer ends."""
+    def __init__(
+        self, viewers: Viewers, viewer: Viewer, camera: str, wish: Wish, *, fps: float = MAX_FPS
+    ) -> None:
+        """``viewer`` was let in already and leaves at the end. At most ``fps`` a second."""
         super().__init__(media_type=MJPEG_TYPE)
         self._viewers = viewers
         self._viewer = viewer
         self._camera = camera
-        self._width = width
+        self._wish = wish
+        self._fps = fps
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send parts until either side has enough."""
@@ -177,6 +241,7 @@ class MjpegResponse(Response):
             await self._send_parts(send)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except TimeoutError:
+            self._viewers.count_cut_off()
             scope["state"]["transport"].abort()
         finally:
             leaving.cancel()
@@ -186,23 +251,28 @@ class MjpegResponse(Response):
         """Send what is new until the viewer leaves; a picture that goes stale goes once more."""
         live, viewer = self._viewers.live, self._viewer
         loop = asyncio.get_running_loop()
-        seen = (0, "")
+        had, words_sent = _Fed(), ""
         while not viewer.gone:
             words = live.words(self._camera)
-            if (live.sequence(self._camera), words) == seen:
+            if (live.sequence(self._camera), words) == (had.sequence, words_sent):
                 await viewer.nap(live.stale_in_s(self._camera) or 60.0)
                 continue
-            paced_at = loop.time() + 1.0 / MAX_FPS
-            shown = await self._viewers.picture(self._camera, self._width, marked=True)
+            shown = await self._viewers.picture(self._camera, self._wish)
+            now = loop.time()
             if shown is None:
-                paced_at = loop.time() + _AFTER_FAULT_S
+                had.due_at = now + _AFTER_FAULT_S
             else:
-                seen = (shown.sequence, words)
+                words_sent = words
+                if shown.sequence > had.sequence:
+                    self._viewers.tally(viewer, *had.missed(shown, viewer, now, self._fps))
+                    had.take(shown, now, self._fps)
                 head = f"Content-Type: image/jpeg\r\nContent-Length: {len(shown.jpeg)}\r\n\r\n"
                 # The boundary goes with the picture: a browser shows a part when it sees its end.
                 await self._send_body(send, head.encode() + shown.jpeg + _PART_END)
-            while not viewer.gone and loop.time() < paced_at:
-                await viewer.nap(paced_at - loop.time())
+                if loop.time() - now > _BLOCKED_S:
+                    viewer.held_at = loop.time()
+            while not viewer.gone and loop.time() < had.due_at:
+                await viewer.nap(had.due_at - loop.time())
 
     async def _send_body(self, send: Send, body: bytes) -> None:
         """Raises ``TimeoutError`` when the viewer does not read."""

@@ -1,20 +1,24 @@
 """The newest picture of every camera, drawn and made a JPEG only when somebody looks.
 
 Writing costs microseconds: a reference is kept. Conversion, drawing and JPEG happen at most
-once per camera, frame and width, when a viewer asks, and every viewer gets the same bytes.
+once per camera, frame and :class:`Wish`, when a viewer asks, and every viewer gets the same bytes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
-from streamer.types import Failure, Outcome
+import numpy as np
+
+from streamer.types import CameraChange, Failure, Outcome, Tracks
 from streamer.vision.annotate import draw
 from streamer.vision.jpeg import dim, encode
 
@@ -22,25 +26,48 @@ MIN_WIDTH: Final = 160
 MAX_WIDTH: Final = 1920
 WIDTH_STEP: Final = 160
 """Widths are rounded up to this step, so that no one can ask for a thousand different ones."""
+MIN_QUALITY: Final = 10
+MAX_QUALITY: Final = 95
+QUALITY_STEP: Final = 5
+"""Qualities are rounded up to this step, for the same reason."""
+CHANGES_KEPT: Final = 32
+"""The newest changes of each camera that are kept for people to see."""
 
 Look: TypeAlias = Literal["live", "stale", "failed"]
 """What a viewer may believe of a picture: true now, true once, or never looked at."""
+
+
+class Wish(NamedTuple):
+    """How a viewer wants its pictures.
+
+    ``width`` pixels, rounded up to a multiple of 160 in 160..1920; ``quality`` of the JPEG,
+    rounded up to a multiple of 5 in 10..95; ``boxes``: what was found is drawn in the pixels;
+    ``marked``: a picture that is not live is darkened and says so in its pixels.
+    """
+
+    width: int = 640
+    quality: int = 80
+    boxes: bool = True
+    marked: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
     """One picture as viewers get it.
 
-    ``sequence`` counts the outcomes of all cameras, so a larger one is newer; ``frame`` is the
-    camera's frame index; ``captured_at`` is monotonic seconds; ``faces`` is None where nobody
-    looked (never 0); ``width`` and ``height`` are of the JPEG, pixels.
+    ``sequence`` counts the outcomes of all cameras, so a larger one is newer; ``number`` counts
+    this camera's alone, from 1; ``frame`` is the camera's frame index; ``captured_at`` is
+    monotonic seconds; ``faces`` is None where nobody looked (never 0); ``found`` is JSON, what
+    :func:`found_json` makes; ``width`` and ``height`` are of the JPEG, pixels.
     """
 
     camera: str
     sequence: int
+    number: int
     frame: int
     captured_at: float
     faces: int | None
+    found: bytes
     width: int
     height: int
     jpeg: bytes
@@ -50,14 +77,17 @@ class Shown:
 class _Slot:
     """One camera: its newest outcome, and the JPEGs already made of it."""
 
-    newest: tuple[int, Outcome] | None = None
+    newest: tuple[int, int, Outcome] | None = None
+    """Its number among the outcomes of all cameras, and among this camera's; itself."""
+    changes: deque[CameraChange] = field(default_factory=lambda: deque(maxlen=CHANGES_KEPT))
+    changed: int = 0
     drawing: threading.Lock = field(default_factory=threading.Lock)
     made_of: int = 0
-    made: dict[tuple[int, str], Shown] = field(default_factory=dict)
+    made: dict[tuple[int, int, bool, str], Shown] = field(default_factory=dict)
 
 
 class LiveView:
-    """A :class:`streamer.protocols.Sink` that keeps the newest outcome of each camera."""
+    """A :class:`streamer.protocols.ChangeSink` that keeps the newest outcome of each camera."""
 
     def __init__(
         self,
@@ -65,16 +95,14 @@ class LiveView:
         *,
         clock: Callable[[], float] = time.monotonic,
         stale_after_s: float = 3.0,
-        quality: int = 80,
     ) -> None:
         """Show ``camera_names``, in this order.
 
         ``clock`` is the one frames are stamped with, monotonic seconds. A picture that is
-        ``stale_after_s`` seconds old is never shown as live. ``quality`` is of the JPEG, 1..100.
+        ``stale_after_s`` seconds old is never shown as live.
         """
         self.stale_after_s = stale_after_s
         self.clock = clock
-        self._quality = quality
         self._slots = {name: _Slot() for name in camera_names}
         self._lock = threading.Lock()
         self._written = 0
@@ -101,13 +129,27 @@ class LiveView:
             if slot is None:
                 return
             self._written += 1
-            slot.newest = (self._written, outcome)
+            slot.newest = (self._written, slot.newest[1] + 1 if slot.newest else 1, outcome)
             bells, self._bells = self._bells, {}
         for loop, bell in bells.items():
             try:
                 loop.call_soon_threadsafe(_ring, bell)
             except RuntimeError:
                 pass  # that loop has closed: nobody waits there any more
+
+    def write_change(self, change: CameraChange) -> None:
+        """Keep what a camera does from now on, among the newest few."""
+        with self._lock:
+            slot = self._slots.get(change.camera)
+            if slot is not None:
+                slot.changes.append(change)
+                slot.changed += 1
+
+    def changes(self, camera: str) -> tuple[int, list[CameraChange]]:
+        """How many changes of the camera there were, and the newest 32 of them, oldest first."""
+        with self._lock:
+            slot = self._slots.get(camera)
+            return (slot.changed, list(slot.changes)) if slot else (0, [])
 
     def close(self) -> None:
         """Let go of every picture."""
@@ -134,7 +176,7 @@ class LiveView:
         await asyncio.wait((bell,))  # unlike "await bell", cancelling this leaves the bell whole
         return self._written
 
-    def _newest(self, camera: str) -> tuple[int, Outcome] | None:
+    def _newest(self, camera: str) -> tuple[int, int, Outcome] | None:
         slot = self._slots.get(camera)
         return slot.newest if slot else None
 
@@ -158,20 +200,26 @@ class LiveView:
         newest = self._newest(camera)
         if newest is None:
             return None
-        left_s = self.stale_after_s - (self.clock() - newest[1].frame.captured_at)
+        left_s = self.stale_after_s - (self.clock() - newest[2].frame.captured_at)
         return left_s if left_s > 0 else None
 
     def words(self, camera: str) -> str:
         """What must be written on the newest picture where only pixels are seen; "" if live."""
         newest = self._newest(camera)
-        return self._words(newest[1]) if newest else ""
+        return self._words(newest[2]) if newest else ""
 
-    def jpeg(self, camera: str, width: int, *, marked: bool = False) -> Shown | None:
-        """The camera's newest picture with its faces drawn, or None before the first.
+    def jpeg(
+        self,
+        camera: str,
+        width: int,
+        *,
+        quality: int = 80,
+        boxes: bool = True,
+        marked: bool = False,
+    ) -> Shown | None:
+        """The camera's newest picture as a :class:`Wish` says, or None before the first.
 
-        ``width`` is rounded up to a multiple of 160 in 160..1920 and is never more than the
-        original's; the aspect is kept. With ``marked``, a picture that is not live is darkened
-        and says so in its pixels: for viewers that see nothing else. Safe from any thread;
+        It is never wider than the original; the aspect is kept. Safe from any thread;
         whoever asks for what is being made waits and gets the same bytes. Whatever the picture
         raises on conversion comes through.
         """
@@ -182,39 +230,20 @@ class LiveView:
             newest = slot.newest
             if newest is None:
                 return None
-            sequence, outcome = newest
+            sequence, number, outcome = newest
             if slot.made_of != sequence:
                 slot.made.clear()
                 slot.made_of = sequence
-            picture = outcome.frame.picture
-            width = min(_stepped(width), picture.width)
+            width = min(
+                _stepped(width, WIDTH_STEP, MIN_WIDTH, MAX_WIDTH), outcome.frame.picture.width
+            )
+            quality = _stepped(quality, QUALITY_STEP, MIN_QUALITY, MAX_QUALITY)
             words = self._words(outcome) if marked else ""
-            shown = slot.made.get((width, words))
+            shown = slot.made.get((width, quality, boxes, words))
             if shown is None:
-                height = max(1, round(picture.height * width / picture.width))
-                shown = self._make(sequence, outcome, width, height, words)
-                slot.made[width, words] = shown
+                shown = _make(sequence, number, outcome, width, quality, boxes, words)
+                slot.made[width, quality, boxes, words] = shown
             return shown
-
-    def _make(self, sequence: int, outcome: Outcome, width: int, height: int, words: str) -> Shown:
-        frame = outcome.frame
-        image = frame.picture.bgr(width, height).copy()
-        faces: int | None = None
-        if not isinstance(outcome, Failure):
-            faces = len(outcome.tracks)
-            draw(image, outcome.tracks, width / frame.picture.width, height / frame.picture.height)
-        if words:
-            dim(image, words)
-        return Shown(
-            camera=frame.camera,
-            sequence=sequence,
-            frame=frame.index,
-            captured_at=frame.captured_at,
-            faces=faces,
-            width=width,
-            height=height,
-            jpeg=encode(image, self._quality),
-        )
 
     def _words(self, outcome: Outcome) -> str:
         frame = outcome.frame
@@ -224,8 +253,52 @@ class LiveView:
         return f"NOT LOOKED AT {taken}" if isinstance(outcome, Failure) else ""
 
 
-def _stepped(width: int) -> int:
-    return min(MAX_WIDTH, max(MIN_WIDTH, -(-width // WIDTH_STEP) * WIDTH_STEP))
+def _make(
+    sequence: int, number: int, outcome: Outcome, width: int, quality: int, boxes: bool, words: str
+) -> Shown:
+    frame = outcome.frame
+    height = max(1, round(frame.picture.height * width / frame.picture.width))
+    scale = width / frame.picture.width, height / frame.picture.height
+    image = frame.picture.bgr(width, height).copy()
+    tracks = None if isinstance(outcome, Failure) else outcome.tracks
+    if boxes and tracks is not None:
+        draw(image, tracks, *scale)
+    if words:
+        dim(image, words)
+    return Shown(
+        camera=frame.camera,
+        sequence=sequence,
+        number=number,
+        frame=frame.index,
+        captured_at=frame.captured_at,
+        faces=None if tracks is None else len(tracks),
+        found=b"null" if tracks is None else found_json(tracks, *scale),
+        width=width,
+        height=height,
+        jpeg=encode(image, quality),
+    )
+
+
+def found_json(tracks: Tracks, scale_x: float, scale_y: float) -> bytes:
+    """The faces as a JSON array of rows of 17 numbers, for who draws them himself.
+
+    A row: id; confidence, 0..1; milliseconds since the face was found (0: in this picture; else
+    it was predicted); x1, y1, x2, y2; then x and y of the five points in the order of
+    :data:`streamer.types.LANDMARKS`. Pixels of the original times ``scale_x`` and ``scale_y``.
+    """
+    scale = np.array([scale_x, scale_y], np.float32)
+    corners = (tracks.faces.boxes.reshape(-1, 2, 2) * scale).reshape(-1, 4)
+    points = (tracks.faces.landmarks * scale).reshape(-1, 10)
+    places = np.round(np.hstack([corners, points]).astype(np.float64), 1).tolist()
+    scores = np.round(tracks.faces.scores.astype(np.float64), 3).tolist()
+    ages_ms = np.round(tracks.ages_s.astype(np.float64) * 1e3).astype(int).tolist()
+    heads = zip(tracks.ids.tolist(), scores, ages_ms, strict=True)
+    rows = [[*head, *place] for head, place in zip(heads, places, strict=True)]
+    return json.dumps(rows, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _stepped(value: int, step: int, least: int, most: int) -> int:
+    return min(most, max(least, -(-value // step) * step))
 
 
 def _ring(bell: asyncio.Future[None]) -> None:

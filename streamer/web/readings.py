@@ -10,8 +10,8 @@ from typing import Any
 from streamer.flow.channel import ChannelStats
 from streamer.flow.ledger import Ledger
 from streamer.flow.meters import DurationStats
-from streamer.status import CameraStatus, Load, SinkStatus, Status
-from streamer.types import redact
+from streamer.status import CameraStatus, Load, SinkStatus, Status, Watching
+from streamer.types import CameraChange, redact
 
 
 def status_json(status: Status, *, now: float) -> dict[str, Any]:
@@ -33,6 +33,7 @@ def status_json(status: Status, *, now: float) -> dict[str, Any]:
         "uptime_s": _rounded(status.uptime_s),
         "cameras": [_camera(camera, now) for camera in status.cameras],
         "sinks": [_sink(sink) for sink in status.sinks],
+        "watching": _watching(status.watching or Watching()),
         "stages": {name: _durations(stats) for name, stats in status.stages.items()},
     }
 
@@ -63,6 +64,7 @@ def _camera(camera: CameraStatus, now: float) -> dict[str, Any]:
         "faces_now": camera.faces_now,
         "faces_total": camera.faces_total,
         "latency_p50_s": _rounded(camera.latency_p50_s),
+        "latency_p95_s": _rounded(camera.latency_p95_s),
         "latency_p99_s": _rounded(camera.latency_p99_s),
         "newest_age_s": _rounded(camera.newest_age_s),
         "ledger": _ledger(camera.ledger),
@@ -105,6 +107,35 @@ def _sink(sink: SinkStatus) -> dict[str, Any]:
         "running": sink.running,
         "written": sink.written,
         "channel": _channel(sink.channel),
+    }
+
+
+def _watching(watching: Watching) -> dict[str, Any]:
+    return {
+        "sent": watching.sent,
+        "dropped": dict(watching.dropped),
+        "cut_off": watching.cut_off,
+        "viewers": [
+            {
+                "number": viewer.number,
+                "kind": viewer.kind,
+                "for_s": _rounded(viewer.for_s),
+                "sent": viewer.sent,
+                "dropped": dict(viewer.dropped),
+            }
+            for viewer in watching.viewers
+        ],
+    }
+
+
+def change_json(change: CameraChange, *, now: float) -> dict[str, Any]:
+    """What a camera did; ``ago_s`` is how long ago at the monotonic instant ``now``, seconds."""
+    return {
+        "state": change.state,
+        "reason": change.reason,
+        "detail": redact(change.detail),
+        "frozen": change.frozen,
+        "ago_s": _rounded(max(0.0, now - change.since_at)),
     }
 
 

@@ -6,17 +6,17 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
-from fastapi import FastAPI, Query, Request, Response, WebSocket
+from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from streamer.status import Status
-from streamer.web.feeds import MJPEG_TYPE, MjpegResponse, feed_socket
-from streamer.web.live import MAX_WIDTH, MIN_WIDTH
+from streamer.web.feeds import feed_socket
+from streamer.web.pictures import OPTIONS, picture_routes
 from streamer.web.readings import status_json, to_bytes
-from streamer.web.viewers import Full, Viewers
+from streamer.web.viewers import Viewers
 
 _GET: Final = ["GET", "HEAD"]
 STUCK_S: Final = 10.0
@@ -28,7 +28,6 @@ _TYPES: Final = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-_Width = Annotated[int, Query(ge=MIN_WIDTH, le=MAX_WIDTH)]
 
 
 def build_app(
@@ -54,11 +53,6 @@ def build_app(
             raise HTTPException(404, "there is no such file; the page is at /")
         body, kind = assets[name]
         return Response(body, media_type=kind, headers={"cache-control": "no-cache"})
-
-    def known(camera: str) -> str:
-        if camera not in live.cameras:
-            raise HTTPException(404, "there is no camera of that name; /api/v1/status lists them")
-        return camera
 
     @app.api_route("/", methods=_GET)
     async def page() -> Response:
@@ -88,34 +82,7 @@ def build_app(
         reading = await asyncio.get_running_loop().run_in_executor(pool, status)
         return _json(200, status_json(reading, now=live.clock()))
 
-    @app.api_route("/api/v1/cameras/{name}/snapshot.jpg", methods=_GET)
-    async def snapshot(name: str, width: _Width = 640) -> Response:
-        shown = await viewers.picture(known(name), width, marked=True)
-        if shown is None:
-            raise HTTPException(503, "this camera has no picture yet; try again when it is live")
-        return Response(
-            shown.jpeg,
-            media_type="image/jpeg",
-            headers={
-                "cache-control": "no-store",
-                "cross-origin-resource-policy": "cross-origin",
-                "x-streamer-age-ms": str(round(1000 * live.age_s(shown))),
-                "x-streamer-status": live.look(shown),
-                "x-streamer-frame": str(shown.frame),
-            },
-        )
-
-    @app.api_route("/api/v1/cameras/{name}/live.mjpg", methods=_GET)
-    async def mjpeg(request: Request, name: str, width: _Width = 640) -> Response:
-        known(name)
-        if request.method == "HEAD":
-            return Response(media_type=MJPEG_TYPE, headers={"cache-control": "no-store"})
-        try:
-            return MjpegResponse(viewers, viewers.enter(), name, width)
-        except Full:
-            raise HTTPException(
-                503, f"{viewers.max_viewers} watch already; try again later"
-            ) from None
+    app.include_router(picture_routes(viewers))
 
     @app.websocket("/ws/live")
     async def watch(socket: WebSocket) -> None:
@@ -134,10 +101,9 @@ def build_app(
         return answer
 
     @app.exception_handler(RequestValidationError)
-    async def refuse_values(_: Request, __: RequestValidationError) -> Response:
-        # Every value a client may give today is a width; its text is not sent back.
-        text = f"width must be a whole number from {MIN_WIDTH} to {MAX_WIDTH}"
-        return _json(422, {"error": text})
+    async def refuse_values(_: Request, error: RequestValidationError) -> Response:
+        name = str(error.errors()[0]["loc"][-1])
+        return _json(422, {"error": OPTIONS.get(name, "the request has a value that is none")})
 
     return app
 

@@ -17,7 +17,7 @@ from typing import Final
 import uvicorn
 
 from streamer.errors import BindError
-from streamer.status import Status
+from streamer.status import Status, Watching
 from streamer.web.connection import Connection
 from streamer.web.guard import AllowedHosts, Guard
 from streamer.web.live import LiveView
@@ -28,7 +28,7 @@ MAX_VIEWERS: Final = 32
 _CLOSE_LIMIT_S: Final = 3.0
 _POLITE_S: Final = 1.0
 _MAX_HEADERS: Final = 16 * 1024
-_MAX_MESSAGE: Final = 1024
+_MAX_MESSAGE: Final = 16 * 1024
 _BIND: Final = re.compile(
     r"(?:\[(?P<address>[^][]+)\]|(?P<name>[^][:/@\s]+)):(?P<port>[0-9]{1,5})", re.ASCII
 )
@@ -99,6 +99,10 @@ class HttpServer:
     def viewers(self) -> int:
         """How many watch now."""
         return self._viewers.count
+
+    def watching(self) -> Watching:
+        """Who watches now, and what viewers were sent. From any thread."""
+        return self._viewers.watching()
 
     @property
     def running(self) -> bool:

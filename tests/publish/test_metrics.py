@@ -13,7 +13,16 @@ from streamer.flow.channel import ChannelStats
 from streamer.flow.ledger import Ledger
 from streamer.flow.meters import Durations, DurationStats
 from streamer.publish.metrics import METRICS, Metrics
-from streamer.status import CameraStatus, GpuUse, Load, SinkStatus, SourceState, Status
+from streamer.status import (
+    CameraStatus,
+    GpuUse,
+    Load,
+    SinkStatus,
+    SourceState,
+    Status,
+    ViewerStatus,
+    Watching,
+)
 from streamer.types import STATES
 
 AWKWARD = 'a "quoted"\\back\nslash, {curly}=é☃'
@@ -50,6 +59,7 @@ DOOR = CameraStatus(
     detect_fps=1e-9,
     latency=durations(0.001, 0.0011, 0.04, 4.9, 77.0),
     latency_p50_s=0.04,
+    latency_p95_s=None,
     latency_p99_s=None,
     newest_age_s=0.25,
     publish_fps=12.25,
@@ -67,10 +77,14 @@ NEW = CameraStatus(  # nothing came from it yet, and its name is as bad as a nam
     detect_fps=0.0,
     latency=durations(),
     latency_p50_s=None,
+    latency_p95_s=None,
     latency_p99_s=None,
     newest_age_s=None,
 )
 FULL = Status(
+    watching=Watching(
+        [ViewerStatus(3, "page", 9.0, 5, {"slow": 2})], 70, {"slow": 2, "busy": 0, "paced": 1}, 1
+    ),
     version="0.1.0+dirty",
     boot_id="3f9a",
     model=AWKWARD,
@@ -96,10 +110,9 @@ FULL = Status(
         service_s={(320, 1): 0.006, (640, 4): 0.06},
     ),
     batches=DurationStats((1, 2, 4), (3, 0, 5, 1), 40.0),
-    viewers=7,
     gpu=GpuUse(1, 3 << 30, 8 << 30, 0.37),
 )
-EMPTY = replace(FULL, cameras=(), sinks=(), stages={}, viewers=None, gpu=None)
+EMPTY = replace(FULL, cameras=(), sinks=(), stages={}, watching=None, gpu=None)
 
 
 def scrape(status: Status) -> dict[Key, float]:
@@ -145,7 +158,7 @@ def test_what_is_read_is_what_was_put_in() -> None:
     assert value(scraped, f"{spent}_count", stage="infer", **door) == 1
     assert value(scraped, "streamer_inference_batch_frames_bucket", le="4") == 8
     assert value(scraped, "streamer_inference_batch_frames_sum") == 40
-    assert value(scraped, "streamer_viewers") == 7
+    assert value(scraped, "streamer_viewers") == 1
     assert value(scraped, "streamer_gpu_memory_used_bytes", gpu="1") == 3 << 30
     assert value(scraped, "streamer_gpu_memory_bytes", gpu="1") == 8 << 30
     assert value(scraped, "streamer_gpu_busy_ratio", gpu="1") == 0.37
@@ -317,3 +330,12 @@ def test_faults_of_the_device_are_counted() -> None:
     assert value(scraped, "streamer_inference_faults_total", kind="hang") == 1
     assert value(scraped, "streamer_inference_faults_total", kind="batch_split") == 2
     assert value(scraped, "streamer_inference_stuck_seconds") == 3.5
+
+
+def test_viewers_are_counted_all_together() -> None:
+    scraped = scrape(FULL)
+    assert value(scraped, "streamer_viewers") == 1
+    assert value(scraped, "streamer_viewer_pictures_total") == 70
+    assert value(scraped, "streamer_viewer_dropped_total", reason="slow") == 2
+    assert value(scraped, "streamer_viewer_dropped_total", reason="paced") == 1
+    assert value(scraped, "streamer_viewers_cut_off_total") == 1

@@ -90,6 +90,7 @@ def camera_status(name: str, *, now: float, **changes: Any) -> CameraStatus:
         "detect_fps": 11.8,
         "latency": DurationStats((0.1, 1.0), (5, 1, 0), 0.9),
         "latency_p50_s": 0.034,
+        "latency_p95_s": 0.0648,
         "latency_p99_s": 0.0712,
         "newest_age_s": 0.05,
     }

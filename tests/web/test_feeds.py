@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from streamer.types import CameraChange
 from streamer.vision.picture import ArrayPicture
-from streamer.web.live import LiveView
+from streamer.web.feeds import _Fed
+from streamer.web.live import LiveView, Shown
 from tests.web.clients import (
     connections,
     hello,
@@ -72,6 +74,115 @@ def test_the_viewer_chooses_the_width_and_may_change_its_mind():
         until(lambda: picture(viewer)[0]["width"] == 480)
 
 
+def test_each_camera_may_have_a_width_of_its_own_and_none_at_all(server, live):
+    with Playing(live), watch(server) as viewer:
+        hello(viewer, 160, widths={"yard": 320, "hall": 0})
+        came = [picture(viewer)[0] for _ in range(12)]
+        assert {(header["camera"], header["width"]) for header in came} == {
+            ("door", 160),
+            ("yard", 320),
+        }
+        hello(viewer, 0, widths={"hall": 160})
+        until(lambda: picture(viewer)[0]["camera"] == "hall")
+        assert {picture(viewer, None)[0]["camera"] for _ in range(5)} == {"hall"}
+
+
+def test_what_was_found_travels_with_its_picture_and_nothing_is_drawn_in_it(server, live):
+    seen = outcome("door", 5)
+    live.write(seen)
+    live.write(outcome("yard", 5, failed=True))
+    with watch(server) as viewer:
+        hello(viewer, 160)
+        header, jpeg = picture(viewer, "door")
+        assert picture(viewer, "yard")[0]["found"] is None, "nobody looked"
+    face = seen.tracks.faces
+    (row,) = header["found"]
+    assert row[0] == 1
+    assert row[1] == pytest.approx(float(face.scores[0]), abs=1e-3)
+    assert row[2] == 0, "found in this very picture"
+    assert row[3:7] == pytest.approx(face.boxes[0] / 2, abs=0.06)
+    assert row[7:] == pytest.approx(face.landmarks[0].ravel() / 2, abs=0.06)
+    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).astype(int)
+    assert (image.max(axis=2) - image.min(axis=2)).max() < 30, "a grey picture, no coloured box"
+
+
+def test_what_a_viewer_was_not_sent_is_counted_with_the_reason(machine):
+    live = LiveView(["door"])
+    with serve(live, machine) as server, watch(server) as viewer:
+        hello(viewer, 160, in_flight=1)
+        live.write(outcome("door", 1))
+        assert picture(viewer)[0]["frame"] == 1
+        for index in range(2, 12):
+            live.write(outcome("door", index))
+            viewer.ping().wait(10)
+        viewer.send(json.dumps({"drawn": 1}))
+        assert picture(viewer)[0]["frame"] == 11
+        (mine,) = server.watching().viewers
+        assert (mine.kind, mine.number, mine.sent) == ("page", 1, 2)
+        assert mine.dropped == {"slow": 9, "busy": 0, "paced": 0}
+        said = {}
+        while said.get("sent") != 2:
+            message = viewer.recv(timeout=10)
+            said = json.loads(message) if isinstance(message, str) else {}
+        assert said == {"type": "viewer", "number": 1, "sent": 2, "dropped": mine.dropped}
+    after = server.watching()
+    assert (list(after.viewers), after.sent, after.dropped["slow"]) == ([], 2, 9)
+
+
+def test_a_page_that_asks_for_nothing_misses_nothing(server, live):
+    with Playing(live, fps=50) as playing, watch(server) as viewer:
+        hello(viewer, 160)
+        picture(viewer)
+        hello(viewer, 0)
+        written = playing.written
+        until(lambda: playing.written > written + 60)
+        before = sum(server.watching().dropped.values())
+        until(lambda: playing.written > written + 120)
+        hello(viewer, 160)
+        until(lambda: picture(viewer)[0]["frame"] > (written + 120) // 3)
+        assert sum(server.watching().dropped.values()) - before < 20
+
+
+def test_what_cameras_did_is_told_at_the_start_and_when_it_changes(server, live):
+    now = time.monotonic()
+    live.write_change(CameraChange("door", "live", now - 60, 1.0))
+    live.write_change(CameraChange("attic", "live", now, 1.0))  # not shown: let go
+
+    def news(viewer):
+        while True:
+            message = viewer.recv(timeout=10)
+            if isinstance(message, str) and json.loads(message)["type"] == "changes":
+                return json.loads(message)
+
+    with watch(server) as viewer:
+        hello(viewer, 160)
+        first = news(viewer)
+        assert first["camera"] == "door"
+        assert [change["state"] for change in first["changes"]] == ["live"]
+        assert 60 <= first["changes"][0]["ago_s"] < 120
+        detail = "rtsp://a:s3cret@10.0.0.7 hung up"
+        live.write_change(CameraChange("door", "backing_off", now, 1.0, "reset", detail))
+        second = news(viewer)
+        assert [change["state"] for change in second["changes"]] == ["live", "backing_off"]
+        assert second["changes"][1]["reason"] == "reset"
+        assert "s3cret" not in json.dumps(second)
+        for n in range(40):
+            live.write_change(CameraChange("door", "live", now, float(n)))
+        until(lambda: len(news(viewer)["changes"]) == 32)
+
+
+def test_a_camera_at_the_ceiling_is_never_held_back_by_the_pace():
+    """25 pictures a second may come, some late: a pause after each would add up."""
+    shown = Shown("door", 0, 0, 0, 0.0, 0, b"[]", 1, 1, b"")
+    had, late_by = _Fed(), []
+    for n in range(200):
+        came = 100.0 + n / 25 + (0.015 if n % 10 == 5 else 0.0)
+        sent = max(came, had.due_at)
+        late_by.append(sent - came)
+        had.take(shown, sent, 25.0)
+    assert max(late_by) < 0.001
+
+
 def test_a_viewer_that_tells_what_it_drew_gets_no_more_than_it_can_draw(server, live):
     with Playing(live, fps=50), watch(server) as viewer:
         hello(viewer, in_flight=2)
@@ -105,6 +216,7 @@ def test_who_does_not_read_is_cut_off_and_delays_nobody(machine):
                 worst = max(worst, time.monotonic() - began)
             assert server.viewers == 1, "the one that did not read is gone"
             until(lambda: connections(server) == 1)  # cut, although it has still not read
+            assert server.watching().cut_off == 1
             assert worst < 1.4, "the other never waited for it"
             live.write(outcome("door", index + 1, picture=pictures[0]))
             assert picture(fast)[0]["frame"] == index + 1
@@ -124,11 +236,13 @@ def test_who_does_not_read_is_cut_off_and_delays_nobody(machine):
         ('{"width": 640.5}', 1008, "whole number"),
         ('{"width": NaN}', 1008, "whole number"),
         ('{"width": ' + "9" * 900 + "}", 1008, "from 160 to 1920"),
-        ('{"in_flight": 0}', 1008, "from 1 to 64"),
+        ('{"in_flight": 0}', 1008, "from 1 to 128"),
+        ('{"widths": 3}', 1008, "widths must be an object"),
+        ('{"widths": {"door": 100}}', 1008, "each of widths must be 0 (no pictures) or a whole"),
         ('{"drawn": 1}', 1008, "from 0 to 0"),
         ("[" * 1024, 1008, "must be JSON"),
         (b"\x00\x01", 1003, "text"),
-        ("x" * 2000, 1009, ""),
+        ("x" * 20_000, 1009, ""),
     ],
 )
 def test_nonsense_ends_the_connection_with_a_sentence(server, message, code, words):
@@ -182,6 +296,28 @@ def test_mjpeg_shows_each_new_picture_and_says_when_it_goes_stale(machine):
     assert first != second
     assert bright[1] > 0.9 * bright[0]
     assert bright[2] < 0.7 * bright[1]
+
+
+def test_mjpeg_has_the_rate_the_quality_and_the_boxes_that_were_asked_for(machine):
+    live = LiveView(["door"])
+    with serve(live, machine) as server, Playing(live, fps=50):
+        url = f"http://{server.address}/api/v1/cameras/door/live.mjpg"
+        asked = {"width": 320, "quality": 10, "boxes": 0, "fps": 4}
+        with httpx.stream("GET", url, params=asked, timeout=10) as stream:
+            pictures = parts(stream)
+            next(pictures)
+            began = time.monotonic()
+            few = [next(pictures) for _ in range(6)]
+            assert time.monotonic() - began > 1.2, "six at 4 a second"
+            dropped = server.watching().viewers[0].dropped
+            assert dropped["paced"] > 20
+            assert dropped["slow"] == 0
+        fine = httpx.get(url.replace("live.mjpg", "snapshot.jpg"), params={"quality": 95})
+    assert len(few[0]) < 0.6 * len(fine.content)
+    image = cv2.imdecode(np.frombuffer(few[0], np.uint8), cv2.IMREAD_COLOR).astype(int)
+    assert (image.max(axis=2) - image.min(axis=2)).max() < 60
+    boxed = cv2.imdecode(np.frombuffer(fine.content, np.uint8), cv2.IMREAD_COLOR).astype(int)
+    assert (boxed.max(axis=2) - boxed.min(axis=2)).max() > 60
 
 
 def test_mjpeg_that_nobody_reads_is_cut_off(machine):

@@ -114,6 +114,27 @@ def test_each_width_and_each_frame_is_made_once(view, clock, encodes):
     assert len(encodes) == 3
 
 
+def test_each_quality_and_boxes_or_none_is_made_once(view, clock, encodes):
+    view.write(outcome("door", 1, at=clock.now))
+    made = {
+        (quality, boxes): view.jpeg("door", 320, quality=quality, boxes=boxes)
+        for quality in (10, 78, 80, 95)
+        for boxes in (True, False)
+    }
+    assert len(encodes) == 6, "78 is 80"
+    assert made[78, True] is made[80, True]
+    assert len(made[10, True].jpeg) < len(made[95, True].jpeg)
+    assert made[80, True].jpeg != made[80, False].jpeg
+    assert made[80, True].found == made[80, False].found
+
+
+def test_pictures_are_numbered_for_each_camera(view, clock):
+    for n, camera in enumerate(("door", "yard", "yard", "door")):
+        view.write(outcome(camera, n, at=clock.now))
+    assert (view.jpeg("door", 160).number, view.jpeg("door", 160).sequence) == (2, 4)
+    assert (view.jpeg("yard", 160).number, view.jpeg("yard", 160).sequence) == (2, 3)
+
+
 def test_the_conversion_goes_straight_to_the_size_wanted(view, clock):
     picture = CountingPicture(1920, 1080)
     view.write(outcome("door", at=clock.now, picture=picture))

@@ -37,6 +37,7 @@ def test_every_field_of_a_camera_is_told():
         "faces_now": 1,
         "faces_total": 99,
         "latency_p50_s": 0.034,
+        "latency_p95_s": 0.0648,
         "latency_p99_s": 0.0712,
         "newest_age_s": 0.05,
         "ledger": {

@@ -37,8 +37,8 @@ def test_the_status_of_all_cameras_comes_every_second_and_is_read_once_for_all(s
     with watch(server) as one, watch(server) as two:
         hello(one)
         hello(two)
-        came = [[json.loads(viewer.recv(timeout=10)) for _ in range(3)] for viewer in (one, two)]
-    assert [message["type"] for message in came[0]] == ["status"] * 3
+        came = [[json.loads(viewer.recv(timeout=10)) for _ in range(6)] for viewer in (one, two)]
+    assert [message["type"] for message in came[0]] == ["status", "viewer"] * 3
     assert [camera["name"] for camera in came[0][0]["cameras"]] == list(CAMERAS)
     assert came[0][0]["stale_after_s"] == 3.0
     assert machine.readings <= 5, "two viewers, three messages each, are about three readings"

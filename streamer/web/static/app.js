@@ -129,6 +129,7 @@ class Tile {
       this.canvas.height = bitmap.height;
     }
     this.pen.drawImage(bitmap, 0, 0);
+    drawFaces(this.pen, header);
     bitmap.close();
     this.picture = { ...header, at };
     this.root.dataset.frame = header.frame;
@@ -217,6 +218,20 @@ class Tile {
     const drops = this.find(".drops");
     drops.hidden = notes.length === 0;
     put(drops, notes.join(", "));
+  }
+}
+
+// What was found in this very picture; see found_json in streamer/web/live.py.
+function drawFaces(pen, { found, height }) {
+  const thick = Math.max(1, Math.round(height / 480));
+  pen.font = `600 ${Math.max(11, Math.round(height / 36))}px system-ui, sans-serif`;
+  for (const [id, confidence, aged, x1, y1, x2, y2, ...points] of (found || []).toReversed()) {
+    pen.strokeStyle = pen.fillStyle = `hsl(${((id * 0.618034) % 1) * 360} 100% 68%)`;
+    pen.lineWidth = 2 * thick;
+    pen.setLineDash(aged ? [6, 4] : []);
+    pen.strokeRect(x1, y1, x2 - x1, y2 - y1);
+    for (let n = 0; n < points.length; n += 2) pen.fillRect(points[n] - 1, points[n + 1] - 1, 3, 3);
+    pen.fillText(aged ? `#${id}` : `#${id} ${Math.round(100 * confidence)}%`, x1, y1 - 4);
   }
 }
 
