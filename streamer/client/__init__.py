@@ -16,7 +16,7 @@
 from streamer.client.asynchronous import AsyncSubscription, subscribe_async
 from streamer.client.connection import CannotSubscribe
 from streamer.client.latest import Latest, latest
-from streamer.client.notices import Gap, Notice, Restarted, Stale
+from streamer.client.notices import Gap, Notice, Restarted, Resumed, Stale
 from streamer.client.subscribe import NothingHeard, Subscription, subscribe
 from streamer.client.wire import Event
 from streamer.events import CameraEvent, Face, FacesEvent, Keypoints
@@ -37,6 +37,7 @@ __all__ = [
     "Gap",
     "Restarted",
     "Stale",
+    "Resumed",
     "CannotSubscribe",
     "NothingHeard",
 ]

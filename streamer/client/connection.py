@@ -217,12 +217,15 @@ class Connection:
         elif self._state and said.number == self._state_number:
             for topic, seq, event in said.heard:
                 self._sequences.state(said.boot_id, topic, seq, event)
-            if said.more and said.heard:
+            self._state_due_at = self._clock()
+            if said.boot_id != self._sequences.boot_id:  # the run before, or another streamer's
+                self._state_due_at += _STATE_RETRY_S
+                self._state_after = b""
+            elif said.more and said.heard:
                 self._state_after = said.heard[-1][0]
             else:
                 self._state_after = b""
                 del self._state[0]
-            self._state_due_at = self._clock()
         return True
 
     def _send(self, asks: Iterable[Ask]) -> None:

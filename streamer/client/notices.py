@@ -1,4 +1,4 @@
-"""What a subscription says besides events: what was lost, who began anew, that nobody speaks."""
+"""What a subscription says besides events: what was lost, who began anew, who is silent."""
 
 from __future__ import annotations
 
@@ -42,13 +42,24 @@ class Restarted(msgspec.Struct, frozen=True, tag_field="notice", tag="restarted"
 class Stale(msgspec.Struct, frozen=True, tag_field="notice", tag="stale"):
     """Nothing at all was heard for ``silent_s`` seconds, not even a heartbeat.
 
-    What was known of the cameras is old now. It is said once for each silence; the next event
-    or notice ends it. ``boot_id`` is the run that fell silent, None when none was ever heard.
+    What was known of the cameras is old now. It is said once for each silence;
+    :class:`Resumed` or :class:`Restarted` ends it. ``boot_id`` is the run that fell silent, None
+    when none was ever heard.
     """
 
     silent_s: float
     boot_id: str | None
 
 
-Notice = Gap | Restarted | Stale
+class Resumed(msgspec.Struct, frozen=True, tag_field="notice", tag="resumed"):
+    """The run ``boot_id`` is heard again, if only its heartbeat, after ``silent_s`` seconds.
+
+    What was missed meanwhile comes next or is told as a gap.
+    """
+
+    silent_s: float
+    boot_id: str
+
+
+Notice = Gap | Restarted | Stale | Resumed
 """What a subscription may say besides events."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from streamer.client.notices import Gap, Notice, Restarted, Stale
+from streamer.client.notices import Gap, Notice, Restarted, Resumed, Stale
 
 STALE_S: Final = 3.0
 """Silence that is told, seconds: three heartbeats."""
@@ -163,7 +163,7 @@ class Sequences(Generic[E]):
             if len(self._topics) >= MAX_TOPICS:
                 return
             known = self._topics[topic] = _Topic(seq, seq - 1)
-        if not known.untouched or known.waiting or known.asked:
+        if not known.untouched or known.waiting or known.asked or known.hole():
             return
         known.next_seq = seq
         known.newest = max(known.newest, seq)
@@ -200,17 +200,21 @@ class Sequences(Generic[E]):
             hole = known.hole()
             if hole is not None and not known.asked:
                 known.asked = True
-                yield self._ask(topic, *hole, now, 1)
+                self._number += 1
+                ask = Ask(self._number, topic, self.boot_id or "", *hole)
+                self._flying[ask.number] = _Asked(ask, now, 1)
+                yield ask
 
     def overdue(self, now: float, attentive_since: float) -> Iterator[Ask]:
         """What is to be asked once more; what was asked too often is given up. As :meth:`asks`."""
         for number, (ask, at, tries) in list(self._flying.items()):
             if now < _due(at, ASK_TIMEOUT_S, attentive_since):
                 continue
-            del self._flying[number]
-            if tries < ASK_TRIES:
-                yield self._ask(ask.topic, ask.first, ask.last, now, tries + 1)
+            if tries < ASK_TRIES:  # by the same number: an answer that was slow will do too
+                self._flying[number] = _Asked(ask, now, tries + 1)
+                yield ask
                 continue
+            del self._flying[number]
             known = self._topics[ask.topic]
             known.asked = False
             self._lose(ask.topic, known, ask.last)
@@ -229,18 +233,14 @@ class Sequences(Generic[E]):
             due.append(_due(self._heard_at, STALE_S, attentive_since))
         return min(due, default=None)
 
-    def _ask(self, topic: bytes, first: int, last: int, now: float, tries: int) -> Ask:
-        self._number += 1
-        ask = Ask(self._number, topic, self.boot_id or "", first, last)
-        self._flying[ask.number] = _Asked(ask, now, tries)
-        return ask
-
     def _boot(self, boot_id: str, now: float) -> bool:
         """Note who speaks; False for a run that is over."""
         if boot_id in self._retired:
             return False
-        self._heard_at = now
-        self._told_stale = False
+        silent_s, self._heard_at = now - self._heard_at, now
+        was_stale, self._told_stale = self._told_stale, False
+        if was_stale and self.boot_id in (None, boot_id):
+            self.ready.append(Resumed(round(silent_s, 3), boot_id))
         if self.boot_id is None:
             self.boot_id = boot_id
         elif boot_id != self.boot_id:

@@ -12,7 +12,7 @@ from typing import Generic, Literal, TypeVar, cast, overload
 import zmq
 
 from streamer.client.connection import CannotSubscribe, Connection
-from streamer.client.notices import Gap, Notice, Restarted, Stale
+from streamer.client.notices import Gap, Notice, Restarted, Resumed, Stale
 from streamer.client.wire import Event
 from streamer.errors import StreamerError
 from streamer.events import CAMERA_TOPICS, TOPICS, FacesEvent, camera_topic, topic
@@ -26,7 +26,7 @@ class NothingHeard(StreamerError, TimeoutError):
 
 _CAMERA = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
-NOTICES = (Gap, Restarted, Stale)
+NOTICES = (Gap, Restarted, Resumed, Stale)
 """The types of notices."""
 
 E = TypeVar("E", bound=Event | Notice)
@@ -195,11 +195,12 @@ def subscribe(
     way is asked for and comes in its place; without, nothing published before is heard.
 
     ``notices`` says whether what could not be had is told too, as :class:`Gap`,
-    :class:`Restarted` and :class:`Stale` among the events; None: where ``replay`` is given. With
-    ``changes`` it also gives a :class:`streamer.events.CameraEvent` whenever a camera is lost, is
-    live again or otherwise does something else than before. ``timeout_s`` bounds the wait for
-    each event, seconds; None waits for ever. Raises ``ValueError`` for names that cannot be a
-    camera's and :class:`CannotSubscribe` for an endpoint that cannot be one.
+    :class:`Restarted`, :class:`Stale` and :class:`Resumed` among the events; None: where
+    ``replay`` is given. With ``changes`` it also gives a :class:`streamer.events.CameraEvent`
+    whenever a camera is lost, is live again or otherwise does something else than before.
+    ``timeout_s`` bounds the wait for each event, seconds; None waits for ever. Raises
+    ``ValueError`` for names that cannot be a camera's and :class:`CannotSubscribe` for an
+    endpoint that cannot be one.
     """
     told = replay is not None if notices is None else notices
     topics = topics_of(cameras, changes=changes)
