@@ -98,6 +98,7 @@ class Sequences(Generic[E]):
         self._holes: dict[bytes, None] = {}  # topics to ask for, the longest waiting first
         self._flying: dict[int, _Asked] = {}  # asked for, by number; not answered yet
         self._retired: deque[str] = deque(maxlen=16)
+        self._hearsay = False  # the run is known by its state only, nothing was heard of it yet
         self._from_start = False  # a topic that is new to us is known from its first message
         self._number = 0
         self._heard_at = now
@@ -156,12 +157,13 @@ class Sequences(Generic[E]):
         """
         if self.boot_id is None:
             self.boot_id = boot_id
+            self._hearsay = True
         if boot_id != self.boot_id or not self._wanted(topic):
             return
         known = self._topics.get(topic)
         if known is None:
-            if len(self._topics) >= MAX_TOPICS:
-                return
+            if self._from_start or len(self._topics) >= MAX_TOPICS:
+                return  # what is new since we listen comes from its first message
             known = self._topics[topic] = _Topic(seq, seq - 1)
         if not known.untouched or known.waiting or known.asked or known.hole():
             return
@@ -251,10 +253,12 @@ class Sequences(Generic[E]):
             self._topics.clear()
             self._holes.clear()
             self._flying.clear()
-            self._retired.append(self.boot_id)
+            if not self._hearsay:  # else what is heard may be the last words of the run before it
+                self._retired.append(self.boot_id)
             self.ready.append(Restarted(self.boot_id, boot_id))
             self.boot_id = boot_id
             self._from_start = True
+        self._hearsay = False
         return True
 
     def _advance(self, topic: bytes, known: _Topic[E]) -> None:
