@@ -8,15 +8,16 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from streamer import __version__
 from streamer.cameras import Cameras
 from streamer.config import Config
 from streamer.engine import open_engine
-from streamer.errors import BindError, SourceLost
+from streamer.errors import SourceLost
+from streamer.exposure import refuse_exposure
 from streamer.flow.channel import Channel
 from streamer.flow.fan import FanIn
 from streamer.flow.fan_out import FanOut
@@ -24,6 +25,7 @@ from streamer.flow.meters import Durations
 from streamer.flow.stage import Stage, StageGroup
 from streamer.inference.scheduling import FairShare
 from streamer.log import get_logger
+from streamer.outlets import naming, open_zeromq
 from streamer.protocols import ChangeSink, Sink
 from streamer.publish.metrics import Metrics
 from streamer.publish.zeromq import ZeroMqSink
@@ -65,8 +67,9 @@ class App:
 
         Relative files of the configuration are sought in ``base_folder``. ``extra_sinks`` get
         every outcome with its picture, beside those configured. Raises ModelError, DeviceError,
-        MissingDependency or BindError.
+        MissingDependency, Exposed or BindError.
         """
+        refuse_exposure(config)
         self._config = config
         self._clock = clock
         self._wall_clock = wall_clock
@@ -93,23 +96,20 @@ class App:
         self.roster = Roster(self._cameras, config, show=self._show)
         with ExitStack() as undo:  # what is bound is let go of when a later part cannot be built
             if config.publish.zeromq is not None:
-                with _naming("publish.zeromq.bind"):
-                    self.zeromq = ZeroMqSink(
-                        config.publish.zeromq.bind,
-                        replay=config.publish.zeromq.replay,
-                        history_bytes=config.publish.zeromq.history_mb * 2**20,
-                        history_s=config.publish.zeromq.history_s,
-                        boot_id=self.boot_id,
-                        model=self._engine.model,
-                        clock=clock,
-                    )
+                self.zeromq = open_zeromq(
+                    config.publish.zeromq,
+                    base_folder=base_folder,
+                    boot_id=self.boot_id,
+                    model=self._engine.model,
+                    clock=clock,
+                )
                 undo.callback(self.zeromq.close)
                 self._add_sink("zeromq", self.zeromq, capacity=EVENT_QUEUE)
             for name, sink in (extra_sinks or {}).items():
                 self._add_sink(name, sink, capacity=4, pictures=True)
             if config.http is not None:
                 self._live = LiveView(sorted(config.cameras), clock=clock)
-                with _naming("http.bind"):
+                with naming("http.bind"):
                     self.http = HttpServer(
                         config.http.bind,
                         live=self._live,
@@ -262,6 +262,7 @@ class App:
                 SinkStatus(name, channels[name], channels[name].delivered, name in self._running)
                 for name, _, _, _ in self._sinks
             ],
+            refused=self.zeromq.refused if self.zeromq is not None else {},
             device_warning=session.warning or "",
             inference_faults={
                 "hang": session.hangs,
@@ -280,15 +281,6 @@ class App:
                 "publish": self._times.publish.stats(),
             },
         )
-
-
-@contextmanager
-def _naming(key: str) -> Iterator[None]:
-    """Name the key of the configuration in what is said of an address that cannot be bound."""
-    try:
-        yield
-    except BindError as error:
-        raise BindError(f"{key}: {error}") from None
 
 
 def _without_picture(item: Published) -> Published:

@@ -1,7 +1,7 @@
 """The command line: arguments in, configuration to app, signals, exit codes.
 
 Exit codes: 0 ended as asked; 1 failed while running; 2 wrong arguments or configuration;
-70 the GPU was lost while running.
+70 the GPU was lost while running; 78 refused to start, since others could reach what has no lock.
 """
 
 from __future__ import annotations
@@ -18,14 +18,23 @@ import typer
 
 from streamer import __version__
 from streamer.capture.memory import limit_arenas
+from streamer.cli_keys import keys_cli
 from streamer.cli_measure import bench, tune
 from streamer.cli_models import models_cli
-from streamer.errors import ConfigError, DeviceError, StageFailure, StageStuck, StreamerError
+from streamer.errors import (
+    ConfigError,
+    DeviceError,
+    Exposed,
+    StageFailure,
+    StageStuck,
+    StreamerError,
+)
 from streamer.log import configure, get_logger
 from streamer.signals import StopSignals
 from streamer.terminal import (
     EXIT_CONFIG,
     EXIT_DEVICE,
+    EXIT_EXPOSED,
     EXIT_FAILED,
     complain,
     complain_of_stage,
@@ -43,7 +52,7 @@ cli = typer.Typer(
     name="streamer",
     help="Watches live cameras, finds every face and publishes it while it is still true.\n\n"
     "Exit codes: 0 ended as asked, 1 failed while running, 2 wrong arguments or configuration, "
-    "70 the GPU was lost.",
+    "70 the GPU was lost, 78 others could reach what has no lock.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -54,6 +63,7 @@ cli.command()(bench)
 cli.command()(tune)
 cli.add_typer(models_cli, name="models")
 cli.add_typer(config_cli, name="config")
+cli.add_typer(keys_cli, name="keys")
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file; see configs/.")]
 Seconds = Annotated[
@@ -85,7 +95,7 @@ def main() -> None:
         leave(EXIT_FAILED)
     except StreamerError as error:
         complain(str(error))
-        sys.exit(EXIT_FAILED)
+        sys.exit(EXIT_EXPOSED if isinstance(error, Exposed) else EXIT_FAILED)
     except OSError as error:
         # Nothing may be flushed to it at the end either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -216,14 +226,20 @@ def watch(
     ),
     camera: Annotated[list[str] | None, typer.Option(help="Only this camera; repeatable.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Whole events, one JSON line each.")] = False,
+    server_key: Annotated[
+        str | None, typer.Option(help="The publisher's NAME.key, where it has keys.")
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="Your own NAME.key_secret; see `streamer keys new`.")
+    ] = None,
 ) -> None:
     """Subscribe and print events as they come."""
     from streamer.client import NothingHeard, subscribe
     from streamer.events import encode
 
     try:
-        events = subscribe(endpoint, camera, timeout_s=SILENCE_S)
-    except ValueError as error:  # an endpoint or a name that cannot be
+        events = subscribe(endpoint, camera, timeout_s=SILENCE_S, server_key=server_key, key=key)
+    except ValueError as error:  # an endpoint, a name or a key that cannot be
         raise ConfigError([str(error)]) from None
     silent = False
     with events:

@@ -139,6 +139,15 @@ class Model(Section):
     max_faces: int = Field(200, ge=1, le=1000, description="most faces in one picture")
 
 
+class Curve(Section):
+    """Keys, made with `streamer keys new`: events are encrypted, and only some may listen."""
+
+    server_key: Path = Field(description="the server's NAME.key_secret")
+    clients: Path = Field(
+        description="folder of NAME.key files that may listen, or a file with a key in each line"
+    )
+
+
 class ZeroMq(Section):
     """Where events are published."""
 
@@ -154,6 +163,12 @@ class ZeroMq(Section):
     )
     history_mb: int = Field(64, ge=1, le=4096, description="memory for what may be asked for, MB")
     history_s: float = Field(300.0, ge=1, le=86_400, description="how far back one may ask, s")
+    curve: Curve | None = Field(
+        None, description="keys; needed to listen beyond this machine, see docs/security.md"
+    )
+    insecure: bool = Field(
+        False, description="listen beyond this machine without keys: anybody may listen"
+    )
 
 
 class Publish(Section):

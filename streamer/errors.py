@@ -8,8 +8,11 @@
     ├── ModelError             a model cannot be found, fetched or trusted (exit code 1)
     ├── DeviceError            the device asked for is not there, or is lost    (exit code 1; 70)
     ├── BindError              an address cannot be listened on            (exit code 1)
+    ├── Exposed                others could reach what has no lock         (exit code 78)
+    ├── BadKey                 a file of keys that is none (in keys.py)    (exit code 2)
     ├── MalformedEvent         bytes that are no event (in events.py)      (counted)
     ├── CannotSubscribe        an endpoint that cannot be (in client/)     (exit code 1)
+    ├── NotAdmitted            the other end wants another key (in client/) (exit code 1)
     ├── NothingHeard           silence beyond a limit (in client/)         (exit code 1)
     ├── DetectionFailed        one picture could not be looked at          (counted)
     │   ├── PictureFailed      … because its pixels cannot be read
@@ -64,6 +67,10 @@ class DeviceError(StreamerError):
 
 class BindError(StreamerError):
     """An address cannot be listened on, most often because it is taken."""
+
+
+class Exposed(StreamerError):
+    """An address beyond this machine would be open to everybody; the text says how to lock it."""
 
 
 class DetectionFailed(StreamerError):

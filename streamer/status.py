@@ -148,6 +148,8 @@ class Status:
     (pictures given up). ``inference_stuck_s``: seconds that a run goes on although it was told to
     end, else 0. ``batches`` holds the frames of each run of the model, in the place of seconds.
     ``watching`` and ``gpu`` are None without an HTTP door and a GPU in use.
+    ``refused``: connections refused by socket (``events``, ``replay``) and reason, empty without
+    keys.
     """
 
     version: str
@@ -166,3 +168,4 @@ class Status:
     batches: DurationStats = NO_DURATIONS
     watching: Watching | None = None
     gpu: GpuUse | None = None
+    refused: Mapping[tuple[str, str], int] = field(default_factory=dict)

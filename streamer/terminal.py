@@ -15,6 +15,9 @@ from streamer.log import get_logger
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_CONFIG: Final = 2
+EXIT_EXPOSED: Final = 78
+"""Others could reach what has no lock: nothing was started (``EX_CONFIG`` of sysexits.h)."""
+
 EXIT_DEVICE: Final = 70
 """The GPU is lost: only a new process can use it again."""
 

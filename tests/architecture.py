@@ -13,6 +13,7 @@ CLI = {
     "console",
     "bench_console",
     "bench_point",
+    "cli_keys",
     "cli_measure",
     "cli_models",
     "models_bench",
@@ -41,13 +42,13 @@ CLI = {
 FLOORS: tuple[set[str], ...] = (
     {"errors"},
     {"types", "resources", "cores", "capacity"},
-    {"log", "events", "protocols", "yaml_file", "apart"},
+    {"log", "events", "protocols", "yaml_file", "apart", "keys"},
     {"flow", "vision"},
     {"status"},  # one reading of what flow counts
     {"stages", "capture", "inference", "publish", "client"},
     {"config_sections"},
     {"web", "config", "plugins", "testing"},
-    {"engine", "camera_line", "steering", "asking"},
+    {"engine", "camera_line", "steering", "asking", "exposure", "outlets"},
     {"cameras"},
     {"roster"},
     {"app"},
@@ -73,10 +74,10 @@ DOORS: dict[str, tuple[str, ...]] = {
     "rich": tuple(f"{name}.py" for name in sorted(CLI)),
     "starlette": ("web/",),
     "structlog": ("log.py",),
-    "typer": ("cli.py", "cli_measure.py", "cli_models.py", "terminal.py"),
+    "typer": ("cli.py", "cli_keys.py", "cli_measure.py", "cli_models.py", "terminal.py"),
     "uvicorn": ("web/",),
     "yaml": ("yaml_file.py",),
-    "zmq": ("publish/zeromq.py", "publish/replay.py", "client/"),
+    "zmq": ("publish/zeromq.py", "publish/replay.py", "publish/gate.py", "keys.py", "client/"),
     # Arrays travel everywhere but on the ground floors and to subscribers.
     "numpy": (
         "types.py", "testing.py", "app.py", "asking.py", "detect.py", "events.py", "stages.py",

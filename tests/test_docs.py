@@ -49,11 +49,11 @@ def test_the_event_of_the_readme_is_one() -> None:
 
 def test_every_command_of_the_readme_exists() -> None:
     text = (ROOT / "README.md").read_text()
-    verbs = set(re.findall(r"streamer ((?:models |config )?[a-z]+)\b", " ".join(
+    verbs = set(re.findall(r"streamer ((?:models |config |keys )?[a-z]+)\b", " ".join(
         re.findall(r"`[^`]+`|```sh\n.*?```", text, re.DOTALL)
     )))  # fmt: skip
     known = {"run", "demo", "check", "watch", "detect", "doctor", "models list", "models pull",
-             "config schema", "version", "bench", "tune", "models bench"}  # fmt: skip
+             "config schema", "keys new", "version", "bench", "tune", "models bench"}  # fmt: skip
     assert verbs
     assert verbs <= known, verbs - known
     for verb in verbs:

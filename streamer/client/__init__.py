@@ -15,6 +15,7 @@
 
 from streamer.client.asynchronous import AsyncSubscription, subscribe_async
 from streamer.client.connection import CannotSubscribe
+from streamer.client.handshake import NotAdmitted
 from streamer.client.latest import Latest, latest
 from streamer.client.notices import Gap, Notice, Restarted, Resumed, Stale
 from streamer.client.subscribe import NothingHeard, Subscription, subscribe
@@ -39,5 +40,6 @@ __all__ = [
     "Stale",
     "Resumed",
     "CannotSubscribe",
+    "NotAdmitted",
     "NothingHeard",
 ]

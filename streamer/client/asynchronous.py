@@ -6,12 +6,14 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from math import ceil
+from pathlib import Path
 from types import TracebackType
 from typing import Generic, TypeVar, cast
 
 import zmq
 
 from streamer.client.connection import Connection
+from streamer.client.handshake import keys_of
 from streamer.client.notices import Notice
 from streamer.client.subscribe import NOTICES, NothingHeard, topics_of
 from streamer.client.wire import Event
@@ -50,7 +52,8 @@ class AsyncSubscription(AsyncIterator[E], Generic[E]):
         """The next event, or notice where they were asked for.
 
         Raises ``StopAsyncIteration`` once closed, and :class:`NothingHeard` when none came within
-        ``timeout_s``, by a clock that never jumps.
+        ``timeout_s``, by a clock that never jumps. Raises :class:`NotAdmitted`, once, where the
+        publisher wants a key, another key or none; it is dialled again all the same.
         """
         ready = self._connection.sequences.ready
         timeout_ms = ceil((self._timeout_s or 0.0) * 1000)
@@ -63,6 +66,8 @@ class AsyncSubscription(AsyncIterator[E], Generic[E]):
             wait_s = self._connection.pump()
             if ready:
                 continue
+            if (refusal := self._connection.refusal()) is not None:
+                raise refusal
             if give_up_at is not None:
                 left_s = give_up_at - time.monotonic()
                 if left_s <= 0:
@@ -133,6 +138,8 @@ def subscribe_async(
     changes: bool = False,
     notices: bool | None = None,
     timeout_s: float | None = None,
+    server_key: str | Path | None = None,
+    key: str | Path | None = None,
 ) -> AsyncSubscription[Event | Notice]:
     """As :func:`streamer.client.subscribe.subscribe`, to be read with ``async for``."""
     told = replay is not None if notices is None else notices
@@ -141,5 +148,6 @@ def subscribe_async(
         topics_of(cameras, changes=changes),
         replay=replay,
         heartbeats=told or replay is not None,
+        keys=keys_of(server_key, key),
     )
     return AsyncSubscription(endpoint, connection, timeout_s=timeout_s, notices=told)

@@ -12,6 +12,7 @@ from typing import Final
 
 import zmq
 
+from streamer.client.handshake import Handshake, Keys, NotAdmitted
 from streamer.client.sequence import Ask, Sequences
 from streamer.client.wire import (
     HEARTBEAT_TOPIC,
@@ -61,7 +62,8 @@ class Connection:
     """Hears ``prefixes`` from ``endpoint`` and asks ``replay`` for what is missing, if given.
 
     With ``fills`` False what is missing is not asked for, only the state at the beginning.
-    ``clock`` gives monotonic seconds. Raises :class:`CannotSubscribe`.
+    With ``keys`` both are encrypted. ``clock`` gives monotonic seconds. Raises
+    :class:`CannotSubscribe`.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Connection:
         replay: str | None,
         heartbeats: bool,
         fills: bool = True,
+        keys: Keys | None = None,
         max_waiting: int = MAX_WAITING,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -88,6 +91,9 @@ class Connection:
             now=now,
         )
         self._context = zmq.Context()
+        self._keys = keys
+        self._handshakes: list[Handshake] = []
+        self._refusal: str | None = None
         self._asking: zmq.Socket[bytes] | None = None
         self._state: list[Sequence[bytes]] = []  # still to be asked for: topics
         self._state_after = b""
@@ -116,6 +122,7 @@ class Connection:
             for option, value in (_OPTIONS | options).items():
                 made.setsockopt(option, value)
             made.setsockopt(zmq.IPV6, int(endpoint.startswith("tcp://[")))
+            self._handshakes.append(Handshake(self._context, made, endpoint, self._keys))
             made.connect(endpoint)
         except zmq.ZMQError as error:
             shown = endpoint.rpartition("@")[2]  # whatever stands before an @ may be a password
@@ -133,7 +140,8 @@ class Connection:
     @property
     def sockets(self) -> list[zmq.Socket[bytes]]:
         """What to wait for."""
-        return [self._hearing] if self._asking is None else [self._hearing, self._asking]
+        own = [self._hearing] if self._asking is None else [self._hearing, self._asking]
+        return own + [one.monitor for one in self._handshakes]
 
     @property
     def sequences(self) -> Sequences[Event]:
@@ -152,6 +160,8 @@ class Connection:
         ready is in ``sequences.ready``.
         """
         now = self._clock()
+        for handshake in self._handshakes:
+            self._refusal = handshake.look(now) or self._refusal
         if now > self._back_by + AWAY_S:
             self._attentive_since = now
         sequences = self._sequences
@@ -169,9 +179,17 @@ class Connection:
         wake_at = sequences.wake_at(self._attentive_since)
         if self._state:
             wake_at = min(self._state_due_at, wake_at or self._state_due_at)
+        for handshake in self._handshakes:
+            if handshake.again_at is not None:
+                wake_at = min(handshake.again_at, wake_at or handshake.again_at)
         wait_s = None if wake_at is None else max(0.0, wake_at - now)
         self._back_by = now if sequences.ready else now + (60.0 if wait_s is None else wait_s)
         return wait_s
+
+    def refusal(self) -> NotAdmitted | None:
+        """What is to be raised because the other end does not let us in, given once."""
+        said, self._refusal = self._refusal, None
+        return None if said is None else NotAdmitted(said)
 
     def close(self) -> None:
         """Disconnect, at once. Called twice it does nothing more."""

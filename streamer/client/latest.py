@@ -7,11 +7,13 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from math import ceil
+from pathlib import Path
 from types import TracebackType
 
 import zmq
 
 from streamer.client.connection import Connection
+from streamer.client.handshake import NotAdmitted, keys_of
 from streamer.client.notices import Restarted, Resumed, Stale
 from streamer.client.subscribe import NothingHeard, topics_of
 from streamer.client.wire import Event
@@ -38,6 +40,7 @@ class Latest(Iterator["Event | Restarted | Resumed | Stale"]):
         self._newest: dict[tuple[type, str], Event] = {}
         self._skipped = 0
         self._failure: BaseException | None = None
+        self._refusal: NotAdmitted | None = None
         self._closed = False
         self._changed = threading.Condition()
         self._stopped, self._stopping = socket.socketpair()
@@ -58,7 +61,8 @@ class Latest(Iterator["Event | Restarted | Resumed | Stale"]):
         """The newest event of the topic whose turn it is, or a notice where asked for.
 
         Raises ``StopIteration`` once closed, and :class:`NothingHeard` when none came within
-        ``timeout_s``, by a clock that never jumps.
+        ``timeout_s``, by a clock that never jumps. Raises :class:`NotAdmitted`, once, where the
+        publisher wants a key, another key or none; it is dialled again all the same.
         """
         with self._changed:
             if not self._changed.wait_for(self._anything, self._timeout_s):
@@ -67,6 +71,9 @@ class Latest(Iterator["Event | Restarted | Resumed | Stale"]):
                     f"nothing came from {self._endpoint} within {timeout_ms} ms; "
                     "check that streamer runs there and that the camera's name is right"
                 )
+            if self._refusal is not None:
+                refusal, self._refusal = self._refusal, None
+                raise refusal
             if self._failure is not None:
                 raise self._failure
             if self._closed:
@@ -76,7 +83,8 @@ class Latest(Iterator["Event | Restarted | Resumed | Stale"]):
             return self._newest.pop(next(iter(self._newest)))
 
     def _anything(self) -> bool:
-        return bool(self._told or self._newest or self._closed or self._failure is not None)
+        wrong = self._failure is not None or self._refusal is not None
+        return bool(self._told or self._newest or self._closed or wrong)
 
     def _listen(self) -> None:
         poller = zmq.Poller()
@@ -93,6 +101,10 @@ class Latest(Iterator["Event | Restarted | Resumed | Stale"]):
                             self._take(ready.popleft())
                         self._changed.notify()
                     wait_s = 0.0
+                elif (refusal := self._connection.refusal()) is not None:
+                    with self._changed:
+                        self._refusal = refusal
+                        self._changed.notify()
                 timeout_ms = None if wait_s is None else ceil(wait_s * 1000)
                 if self._stopped.fileno() in dict(poller.poll(timeout_ms)):
                     return
@@ -148,6 +160,8 @@ def latest(
     changes: bool = False,
     notices: bool = False,
     timeout_s: float | None = None,
+    server_key: str | Path | None = None,
+    key: str | Path | None = None,
 ) -> Latest:
     """Only the newest event of each camera, for those who cannot keep up or need not.
 
@@ -160,5 +174,6 @@ def latest(
         replay=replay,
         heartbeats=notices or replay is not None,
         fills=False,
+        keys=keys_of(server_key, key),
     )
     return Latest(endpoint, connection, timeout_s=timeout_s, notices=notices)

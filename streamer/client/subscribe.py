@@ -6,18 +6,27 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from math import ceil
+from pathlib import Path
 from types import TracebackType
 from typing import Generic, Literal, TypeVar, cast, overload
 
 import zmq
 
 from streamer.client.connection import CannotSubscribe, Connection
+from streamer.client.handshake import NotAdmitted, keys_of
 from streamer.client.notices import Gap, Notice, Restarted, Resumed, Stale
 from streamer.client.wire import Event
 from streamer.errors import StreamerError
 from streamer.events import CAMERA_TOPICS, TOPICS, FacesEvent, camera_topic, topic
 
-__all__ = ["CannotSubscribe", "NothingHeard", "Subscription", "subscribe", "topics_of"]
+__all__ = [
+    "CannotSubscribe",
+    "NotAdmitted",
+    "NothingHeard",
+    "Subscription",
+    "subscribe",
+    "topics_of",
+]
 
 
 class NothingHeard(StreamerError, TimeoutError):
@@ -70,7 +79,8 @@ class Subscription(Iterator[E], Generic[E]):
         """The next event, or notice where they were asked for.
 
         Raises ``StopIteration`` once closed, and :class:`NothingHeard` when none came within
-        ``timeout_s``, by a clock that never jumps.
+        ``timeout_s``, by a clock that never jumps. Raises :class:`NotAdmitted`, once, where the
+        publisher wants a key, another key or none; it is dialled again all the same.
         """
         ready = self._connection.sequences.ready
         timeout_ms = ceil((self._timeout_s or 0.0) * 1000)
@@ -83,6 +93,8 @@ class Subscription(Iterator[E], Generic[E]):
             wait_s = self._connection.pump()
             if ready:
                 continue
+            if (refusal := self._connection.refusal()) is not None:
+                raise refusal
             if give_up_at is not None:
                 left_s = give_up_at - time.monotonic()
                 if left_s <= 0:
@@ -134,6 +146,8 @@ def subscribe(
     changes: Literal[False] = False,
     notices: Literal[False] | None = None,
     timeout_s: float | None = None,
+    server_key: str | Path | None = None,
+    key: str | Path | None = None,
 ) -> Subscription[FacesEvent]: ...
 
 
@@ -146,6 +160,8 @@ def subscribe(
     changes: bool,
     notices: Literal[False] | None = None,
     timeout_s: float | None = None,
+    server_key: str | Path | None = None,
+    key: str | Path | None = None,
 ) -> Subscription[Event]: ...
 
 
@@ -158,6 +174,8 @@ def subscribe(
     changes: Literal[False] = False,
     notices: bool | None = None,
     timeout_s: float | None = None,
+    server_key: str | Path | None = None,
+    key: str | Path | None = None,
 ) -> Subscription[FacesEvent | Notice]: ...
 
 
@@ -170,6 +188,8 @@ def subscribe(
     changes: bool,
     notices: bool | None = None,
     timeout_s: float | None = None,
+    server_key: str | Path | None = None,
+    key: str | Path | None = None,
 ) -> Subscription[Event | Notice]: ...
 
 
@@ -181,6 +201,8 @@ def subscribe(
     changes: bool = False,
     notices: bool | None = None,
     timeout_s: float | None = None,
+    server_key: str | Path | None = None,
+    key: str | Path | None = None,
 ) -> (
     Subscription[FacesEvent]
     | Subscription[Event]
@@ -198,13 +220,21 @@ def subscribe(
     :class:`Restarted`, :class:`Stale` and :class:`Resumed` among the events; None: where
     ``replay`` is given. With ``changes`` it also gives a :class:`streamer.events.CameraEvent`
     whenever a camera is lost, is live again or otherwise does something else than before.
-    ``timeout_s`` bounds the wait for each event, seconds; None waits for ever. Raises
-    ``ValueError`` for names that cannot be a camera's and :class:`CannotSubscribe` for an
-    endpoint that cannot be one.
+    ``timeout_s`` bounds the wait for each event, seconds; None waits for ever.
+
+    ``server_key`` (the publisher's ``NAME.key``, or the key itself) and ``key`` (the file of your
+    own, ``NAME.key_secret``) are for a publisher with keys, made with ``streamer keys new``.
+
+    Raises ``ValueError`` for names that cannot be a camera's, :class:`streamer.keys.BadKey` for
+    keys that cannot be read, and :class:`CannotSubscribe` for an endpoint that cannot be one.
     """
     told = replay is not None if notices is None else notices
     topics = topics_of(cameras, changes=changes)
     connection = Connection(
-        endpoint, topics, replay=replay, heartbeats=told or replay is not None
-    )  # fmt: skip
+        endpoint,
+        topics,
+        replay=replay,
+        heartbeats=told or replay is not None,
+        keys=keys_of(server_key, key),
+    )
     return Subscription[Event | Notice](endpoint, connection, timeout_s=timeout_s, notices=told)

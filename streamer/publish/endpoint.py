@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import re
 import socket
 import stat
@@ -56,6 +57,18 @@ def check_address(bind: str) -> Path | None:
     if match is None or (match["port"] != "*" and int(match["port"]) > 65535):
         raise BindError(f"cannot publish on {bind}: {_BAD_ADDRESS}")
     return None
+
+
+def is_local(bind: str) -> bool:
+    """Whether only this machine can reach ``bind``: ipc, 127.0.0.0/8, ::1 or localhost."""
+    if bind.startswith("ipc://"):
+        return True
+    match = _TCP.fullmatch(bind)
+    host = match["host"].strip("[]") if match is not None else ""
+    try:
+        return host.lower() == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name, or that of a network such as eth0
+        return False
 
 
 def _answers(path: Path) -> bool:

@@ -109,6 +109,8 @@ def _samples(status: Status) -> Iterator[_Sample]:
         yield from _sink(sink)
     for stage, durations in status.stages.items():
         yield "streamer_stage_duration_seconds", (stage,), durations
+    for refusal, refused in status.refused.items():
+        yield "streamer_zeromq_refused_total", refusal, refused
     used = (status.requested_device, status.provider, status.model)
     yield "streamer_inference_provider_info", used, 1
     yield "streamer_inference_batch_frames", (), status.batches

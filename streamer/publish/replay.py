@@ -19,6 +19,7 @@ import zmq
 
 from streamer.errors import BindError, StreamerError
 from streamer.publish.endpoint import bad_address_why, check_address
+from streamer.publish.gate import Curve, Gate
 from streamer.publish.history import History
 
 PROTOCOL: Final = b"streamer.replay/1"
@@ -59,8 +60,9 @@ class Replay:
 
     ``boot_id`` names this run: who asks about another one is told so. Made in any thread;
     :meth:`serve` runs in a thread of its own until :meth:`close`, which any thread may call.
-    ``clock`` is the one that ``history`` is given, seconds. Raises
-    :class:`streamer.errors.BindError`.
+    ``clock`` is the one that ``history`` is given, seconds. With ``curve`` only peers with an
+    allowed key connect. Raises :class:`streamer.errors.BindError`, and
+    :class:`streamer.keys.BadKey` for keys that cannot be read.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Replay:
         history: History,
         *,
         boot_id: str,
+        curve: Curve | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Listen on ``bind``; nothing is answered before :meth:`serve`."""
@@ -79,14 +82,19 @@ class Replay:
         self._lock = threading.Lock()
         self._serving = False
         self._path = check_address(bind)
+        self.gate = Gate(curve) if curve is not None else None
         self._context = zmq.Context()
         try:
             self._socket = self._context.socket(zmq.ROUTER)
+            if self.gate is not None:
+                self.gate.guard(self._context, self._socket)
             for option, value in _OPTIONS.items():
                 self._socket.setsockopt(option, value)
             self._socket.setsockopt(zmq.IPV6, int(bind.startswith("tcp://[")))
             self._socket.bind(bind)
         except zmq.ZMQError as error:
+            if self.gate is not None:
+                self.gate.close()
             self._context.destroy(linger=0)
             number = error.errno or errno.EINVAL
             why = bad_address_why(number, zmq.strerror(number))
@@ -163,6 +171,8 @@ class Replay:
         if self._context.closed:
             return
         self._socket.close(linger=0)
+        if self.gate is not None:
+            self.gate.close()
         self._context.term()
         self._stopped.close()
         self._stopping.close()

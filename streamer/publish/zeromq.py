@@ -14,7 +14,7 @@ from typing import Final
 
 import zmq
 
-from streamer.errors import BindError
+from streamer.errors import BindError, StreamerError
 from streamer.events import (
     HEARTBEAT_TOPIC,
     camera_event,
@@ -26,6 +26,7 @@ from streamer.events import (
 )
 from streamer.flow.stage import Stage
 from streamer.publish.endpoint import bad_address_why, check_address
+from streamer.publish.gate import Curve, Gate
 from streamer.publish.history import History
 from streamer.publish.replay import Replay
 from streamer.types import Beat, CameraChange, Outcome
@@ -47,11 +48,13 @@ class ZeroMqSink:
 
     ``bind`` is ``tcp://HOST:PORT`` (port 0 or ``*``: any free one, see :attr:`endpoint`) or
     ``ipc://PATH``, which only this user may connect to. ``boot_id`` names this run and ``model``
-    what found the faces. ``clock`` is the one that stamped the frames, seconds.
+    what found the faces. With ``curve`` only peers with an allowed key connect,
+    to ``replay`` too. ``clock`` is the one that stamped the frames, seconds.
 
     ``seq`` of each topic is contiguous from 1. Nothing here blocks: a subscriber that is slow
     or stopped loses messages and disturbs nobody. Made in any thread, then written to and closed
-    by one thread. Raises :class:`streamer.errors.BindError`.
+    by one thread. Raises :class:`streamer.errors.BindError`, and
+    :class:`streamer.keys.BadKey` for keys that cannot be read.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class ZeroMqSink:
         replay: str | None = None,
         history_bytes: int = 64 * 2**20,
         history_s: float = 300.0,
+        curve: Curve | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Listen on ``bind``, and on ``replay`` where it is given."""
@@ -75,14 +79,19 @@ class ZeroMqSink:
         self._history: History | None = None
         self.replay: Replay | None = None
         path = check_address(bind)
+        self._gate = Gate(curve) if curve is not None else None
         self._context = zmq.Context()
         try:
             self._socket = self._context.socket(zmq.PUB)
+            if self._gate is not None:
+                self._gate.guard(self._context, self._socket)
             for option, value in _OPTIONS.items():
                 self._socket.setsockopt(option, value)
             self._socket.setsockopt(zmq.IPV6, int(bind.startswith("tcp://[")))
             self._socket.bind(bind)
         except zmq.ZMQError as error:
+            if self._gate is not None:
+                self._gate.close()
             self._context.destroy(linger=0)
             number = error.errno or errno.EINVAL
             why = bad_address_why(number, zmq.strerror(number))
@@ -94,8 +103,10 @@ class ZeroMqSink:
         if replay is not None:
             self._history = History(max_bytes=history_bytes, max_age_s=history_s)
             try:
-                self.replay = Replay(replay, self._history, boot_id=boot_id, clock=clock)
-            except BindError:
+                self.replay = Replay(
+                    replay, self._history, boot_id=boot_id, curve=curve, clock=clock
+                )
+            except StreamerError:
                 self.close()
                 raise
 
@@ -108,6 +119,20 @@ class ZeroMqSink:
     def written(self) -> int:
         """How many messages were handed to ZeroMQ. It may be read from any thread."""
         return self._written
+
+    @property
+    def refused(self) -> dict[tuple[str, str], int]:
+        """Connections refused, by socket (``events`` or ``replay``) and reason; none without keys.
+
+        It may be read from any thread.
+        """
+        gates = {"events": self._gate, "replay": self.replay.gate if self.replay else None}
+        return {
+            (socket, reason): count
+            for socket, gate in gates.items()
+            if gate is not None
+            for reason, count in gate.refused.items()
+        }
 
     def write(self, outcome: Outcome) -> None:
         """Publish one outcome, at once. Raises ``ValueError`` when it has no honest JSON."""
@@ -152,6 +177,8 @@ class ZeroMqSink:
         if self.replay is not None:
             self.replay.close()
         self._socket.close()
+        if self._gate is not None:
+            self._gate.close()
         self._context.term()
         if self._path is not None:
             self._path.unlink(missing_ok=True)

@@ -111,8 +111,9 @@ FULL = Status(
     ),
     batches=DurationStats((1, 2, 4), (3, 0, 5, 1), 40.0),
     gpu=GpuUse(1, 3 << 30, 8 << 30, 0.37),
+    refused={("events", "no_key"): 3, ("replay", "not_allowed"): 0},
 )
-EMPTY = replace(FULL, cameras=(), sinks=(), stages={}, watching=None, gpu=None)
+EMPTY = replace(FULL, cameras=(), sinks=(), stages={}, watching=None, gpu=None, refused={})
 
 
 def scrape(status: Status) -> dict[Key, float]:
