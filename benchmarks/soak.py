@@ -65,6 +65,9 @@ class Point(NamedTuple):
     rss: int
     files: int
     threads: int
+    steps: int = 0
+    """Times until then that streamer did less, because the machine gave it too little: another
+    input size takes other memory."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +94,10 @@ def judge(points: list[Point]) -> Verdict:
     threads = min(p.threads for p in warm[-third:]) - min(p.threads for p in warm[:third])
     faults = []
     if slope.middle > MOST_MB_PER_HOUR:
+        busy = points[-1].steps - points[round(len(points) * WARM_UP)].steps
         faults.append(
             f"memory grows by {slope.middle:.2f} MB an hour, {MOST_MB_PER_HOUR:g} allowed"
+            + f" (the machine was too busy {busy} times, see overload_step: repeat it)" * bool(busy)
         )
     if files > MOST_FILES:
         faults.append(f"{files} more files are open, {MOST_FILES} allowed")
@@ -150,12 +155,13 @@ def one_round(
     ]
     play(shares, [victims[name] for name in names], time.monotonic() + 60.0, idle=False)
     losses = sum(program.now.losses(name) for name in names)
+    steps = sum('"overload_step"' in line for _, line in program.seen.lines)
     moved, point = come_and_go(program, [*names, LEAVES], began_at)
     program.wait(lambda s: all(s.state(name) == "live" for name in names), 40.0)
     program.rest(1.0)
     program.seen.events.clear()  # our own memory is not what is measured
-    del program.samples[:-10], program.seen.lines[:-1000]
-    return moved, losses, point
+    del program.samples[:-10], program.seen.lines[:]
+    return moved, losses, point._replace(steps=steps)
 
 
 def run(minutes: float, *, leaky: bool, console: Console) -> tuple[list[Point], int, int]:
@@ -186,12 +192,13 @@ def run(minutes: float, *, leaky: bool, console: Console) -> tuple[list[Point], 
             while (spent_s := time.monotonic() - began_at) < minutes * 60:
                 followed, lost, point = one_round(program, victims, began_at)
                 moved, losses = moved + followed, losses + lost
-                points.append(point)
+                steps = point.steps + (points[-1].steps if points else 0)
+                points.append(point._replace(steps=steps))
                 now = f"round {len(points)}: {points[-1].rss / MB:.1f} MB"
                 progress.update(bar, completed=spent_s, now=now)
                 if not console.is_terminal:
                     console.print(f"{spent_s:6.0f} s  {now}, {points[-1].files} files, "
-                                  f"{points[-1].threads} threads")  # fmt: skip
+                                  f"{points[-1].threads} threads, {steps} steps")  # fmt: skip
         ended = program.stop()
         if ended.code != 0 or program.seen.unclosed or program.seen.leaks:
             raise SystemExit(

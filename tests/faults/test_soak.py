@@ -65,6 +65,17 @@ def test_what_grows_is_named(grown, word):
     assert any(word in fault for fault in judge(grown).faults)
 
 
+def test_it_is_said_when_the_machine_was_too_busy_to_tell():
+    grown = points(3.0)
+    (quiet,) = judge(grown).faults
+    assert "busy" not in quiet
+    late = [point._replace(steps=n // 20) for n, point in enumerate(grown)]
+    (busy,) = judge(late).faults
+    assert "too busy 1 times" in busy
+    early = [point._replace(steps=int(n > 3)) for n, point in enumerate(grown)]
+    assert judge(early).faults == [quiet]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_leaky_build_is_found_out(model_path):
