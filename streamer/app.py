@@ -26,14 +26,15 @@ from streamer.flow.stage import Stage, StageGroup
 from streamer.inference.scheduling import FairShare
 from streamer.log import get_logger
 from streamer.outlets import naming, open_zeromq
-from streamer.protocols import ChangeSink, Sink
+from streamer.protocols import ChangeSink, Sink, TrackSink
 from streamer.publish.metrics import Metrics
 from streamer.publish.zeromq import ZeroMqSink
 from streamer.roster import Roster
-from streamer.stages import Job, StageMeters, infer, label_of, publish, watch
+from streamer.stages import Job, StageMeters, infer, label_of, publish
 from streamer.status import SinkStatus, Status
 from streamer.steering import Steering, steer
-from streamer.types import Beat, CameraChange, Published
+from streamer.types import Failure, Published, Result
+from streamer.watching import watch
 from streamer.web.live import LiveView
 from streamer.web.server import HttpServer
 
@@ -84,6 +85,7 @@ class App:
         self._steering = Steering(order.times, workers=self._engine.workers)
         self._outlet: FanOut[Published] = FanOut()
         self._changes: FanOut[Published] = FanOut()  # some of the same channels
+        self._tracks: FanOut[Published] = FanOut()  # and some again
         self._sinks: list[tuple[str, Channel[Published], Sink, bool]] = []
         self.zeromq: ZeroMqSink | None = None
         self.http: HttpServer | None = None
@@ -148,17 +150,16 @@ class App:
         self._outlet.add(channel, prepare=None if pictures else _without_picture, vital=vital)
         if isinstance(sink, ChangeSink):
             self._changes.add(channel, vital=vital)
+        if isinstance(sink, TrackSink):
+            self._tracks.add(channel, vital=vital)
         self._sinks.append((name, channel, sink, vital))
 
     def _infer_stages(self) -> Iterable[Stage]:
         def run() -> None:
             infer(
-                self._lanes,
-                self._outlet,
-                self._times,
-                max_batch=self._engine.max_batch,
-                clock=self._clock,
-            )
+                self._lanes, self._outlet, self._times, max_batch=self._engine.max_batch,
+                clock=self._clock, news=self._tracks,
+            )  # fmt: skip
 
         for number in range(self._engine.workers):
             yield Stage(f"infer-{number}", run, reads=[self._lanes], writes=[self._outlet])
@@ -172,6 +173,8 @@ class App:
                 clock=self._clock,
                 wall_clock=self._wall_clock,
                 beat=lambda: self._cameras.beat(self._clock(), self._wall_clock()),
+                depart=lambda last: self._cameras.depart(self._tracks, self._clock(), last=last),
+                drained=self._cameras.drained,
             )
 
         # What the cameras did last is told before the sinks are closed.
@@ -284,4 +287,4 @@ class App:
 
 
 def _without_picture(item: Published) -> Published:
-    return item if isinstance(item, CameraChange | Beat) else item.without_picture()
+    return item.without_picture() if isinstance(item, Result | Failure) else item

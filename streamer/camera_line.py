@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 from streamer.capture.ffmpeg import Tls
@@ -22,7 +23,7 @@ from streamer.inference.pacing import Pacer
 from streamer.protocols import Detector, Source
 from streamer.stages import CameraMeters, CameraWork, Job, Position
 from streamer.status import CameraStatus, SourceState
-from streamer.types import CameraChange, redact
+from streamer.types import CameraChange, TrackChange, redact
 from streamer.vision.tracking import FaceTracker
 
 
@@ -102,7 +103,10 @@ class CameraLine:
             if before is not None
             else CameraMeters(Rate(clock), Rate(clock), Durations(), Rate(clock))
         )
-        self.work = CameraWork(detector, FaceTracker(), self.meters, size, camera.fill)
+        self.ids: Iterator[int] = before.ids if before is not None else count(1)
+        self.work = CameraWork(
+            detector, FaceTracker(ids=self.ids), self.meters, size, camera.fill
+        )  # fmt: skip
         self.paused = False  # not looked at, because there is too much to do
         self.wants = Pacer(every=camera.every, max_fps=camera.max_fps).wants
 
@@ -123,6 +127,16 @@ class CameraLine:
         """Have it read no more; from now on it counts as stopped, however long it is dialling."""
         self._stopped_at = self._clock()
         self.stop.set()
+
+    def departed(self, now: float, *, for_ever: bool) -> list[TrackChange]:
+        """Which of its faces have left by ``now`` because nobody looks; to be told at once.
+
+        The caller holds ``work.telling`` until it has told them.
+        """
+        if for_ever:
+            return self.work.visits.end(for_ever=True)
+        lost = self.state().state not in ("live", "stalled") and not self.lane.ledger().in_flight
+        return self.work.visits.end() if lost else self.work.visits.leave(now)
 
     def state(self) -> SourceState:
         """What the camera is doing at this instant."""

@@ -14,6 +14,7 @@ from streamer.config import Camera, Model
 from streamer.engine import Engine
 from streamer.errors import ConfigError, SourceLost
 from streamer.flow.fan import FanIn
+from streamer.flow.fan_out import FanOut
 from streamer.flow.stage import Stage
 from streamer.inference.overload import Step
 from streamer.log import get_logger
@@ -21,7 +22,7 @@ from streamer.protocols import Detector
 from streamer.stages import CameraMeters, Job, capture
 from streamer.status import CameraStatus
 from streamer.steering import Steered
-from streamer.types import Beat, CameraChange, Published
+from streamer.types import Beat, CameraChange, Published, TrackChange
 
 log = get_logger("app")
 
@@ -60,6 +61,7 @@ class Cameras:
         self._step = Step()
         self._lines: dict[str, CameraLine] = {}
         self._generations: dict[str, int] = {}
+        self._gone: list[CameraLine] = []  # whose faces are still to be told to have left
         self._lock = threading.Lock()
         self._retuning = threading.Lock()
         self.over = threading.Event()
@@ -85,6 +87,19 @@ class Cameras:
         """What every camera is doing, by name; see :meth:`CameraLine.change`."""
         return {line.name: line.change(now, wall_now) for line in self.lines()}
 
+    def depart(self, news: FanOut[Published], now: float, *, last: bool) -> None:
+        """Tell ``news`` which faces have left because nobody looks; with ``last`` all have."""
+        with self._lock:
+            gone, self._gone = self._gone, []
+        for line in [*gone, *self.lines()]:
+            with line.work.telling:
+                for change in line.departed(now, for_ever=last or line.stop.is_set()):
+                    news.put(change)
+
+    def drained(self) -> bool:
+        """Whether no frame of any camera is in flight."""
+        return not any(line.lane.ledger().in_flight for line in self.lines())
+
     def beat(self, now: float, wall_now: float) -> Beat:
         """What every camera's ledger says now."""
         cameras = {}
@@ -101,7 +116,7 @@ class Cameras:
 
     def too_old_at(self, item: Published) -> float | None:
         """From what instant on nobody wants ``item`` any more; None: it stays wanted."""
-        if isinstance(item, CameraChange | Beat):
+        if isinstance(item, CameraChange | TrackChange | Beat):
             return None
         line = self._lines.get(item.frame.camera)
         limit_s = line.lane.terms.max_age_s if line else None
@@ -269,6 +284,7 @@ class Cameras:
         line = self._line(name)
         line.end()
         self._lanes.remove_lane(line.lane)
+        self._gone.append(line)
         return line
 
     def _close_when_over(self) -> None:

@@ -232,13 +232,19 @@ def watch(
     key: Annotated[
         Path | None, typer.Option(help="Your own NAME.key_secret; see `streamer keys new`.")
     ] = None,
+    tracks: Annotated[
+        bool, typer.Option("--tracks", help="Also each face that appears, looks best or leaves.")
+    ] = False,
 ) -> None:
     """Subscribe and print events as they come."""
     from streamer.client import NothingHeard, subscribe
+    from streamer.client.lines import line_of
     from streamer.events import encode
 
     try:
-        events = subscribe(endpoint, camera, timeout_s=SILENCE_S, server_key=server_key, key=key)
+        events = subscribe(
+            endpoint, camera, tracks=tracks, timeout_s=SILENCE_S, server_key=server_key, key=key
+        )
     except ValueError as error:  # an endpoint, a name or a key that cannot be
         raise ConfigError([str(error)]) from None
     silent = False
@@ -255,10 +261,7 @@ def watch(
             if json:
                 print_line(encode(event).decode())
                 continue
-            faces = "failed" if event.faces is None else f"{len(event.faces)} faces"
-            print_line(
-                f"{event.camera:<16} frame {event.frame:<8} {faces:<10} {event.age_ms:6.1f} ms old"
-            )
+            print_line(line_of(event))
 
 
 @cli.command()

@@ -1,7 +1,8 @@
 """The wire: what streamer says to other programs, apart from its own types and versioned.
 
-One message for each outcome of each camera (:class:`FacesEvent`), and one for each change of what
-the camera itself does (:class:`CameraEvent`). A ZeroMQ message is two parts, the topic
+One message for each outcome of each camera (:class:`FacesEvent`), one for each change of what
+the camera itself does (:class:`CameraEvent`), and one for each face that comes or goes
+(:mod:`streamer.track_events`). A ZeroMQ message is two parts, the topic
 (:func:`topic`, :func:`camera_topic`) and JSON; a line of JSON lines is that JSON alone.
 Readers ignore fields they do not know, so a field may be added within version 1; a field that
 changes or goes makes version 2.
@@ -179,15 +180,16 @@ def topic(camera: str) -> bytes:
     The slash at the end keeps ``cam1`` from hearing ``cam10``, for ZeroMQ matches by prefix.
     Raises ``ValueError`` for an empty name or one that holds a slash.
     """
-    return _topic(TOPICS, camera)
+    return topic_under(TOPICS, camera)
 
 
 def camera_topic(camera: str) -> bytes:
     """The topic of one camera's changes: ``b"camera/<camera>/"``. Raises as :func:`topic`."""
-    return _topic(CAMERA_TOPICS, camera)
+    return topic_under(CAMERA_TOPICS, camera)
 
 
-def _topic(topics: bytes, camera: str) -> bytes:
+def topic_under(topics: bytes, camera: str) -> bytes:
+    """The topic of a camera among those that begin with ``topics``. Raises as :func:`topic`."""
     if not camera or "/" in camera:
         raise ValueError(f"a camera's name must not be empty or hold a slash, as {camera!r} does")
     return b"%s%s/" % (topics, camera.encode())
@@ -287,8 +289,8 @@ def _faces(tracks: Tracks) -> tuple[Face, ...]:
     )
 
 
-def encode(event: FacesEvent | CameraEvent | HeartbeatEvent) -> bytes:
-    """The event as one line of UTF-8 JSON, without a line break."""
+def encode(event: msgspec.Struct) -> bytes:
+    """The event (any of the wire) as one line of UTF-8 JSON, without a line break."""
     return _ENCODER.encode(event)
 
 
@@ -298,15 +300,16 @@ def decode(data: bytes) -> FacesEvent:
     The caller bounds the length of ``data``. Of a key given twice the last one counts. Raises
     :class:`MalformedEvent`, and nothing else, for any other bytes.
     """
-    return _decode(_DECODER, data, SCHEMA)
+    return read(_DECODER, data, SCHEMA)
 
 
 def decode_camera(data: bytes) -> CameraEvent:
     """The change of a camera in ``data``; as :func:`decode` otherwise."""
-    return _decode(_CAMERA_DECODER, data, CAMERA_SCHEMA)
+    return read(_CAMERA_DECODER, data, CAMERA_SCHEMA)
 
 
-def _decode(decoder: msgspec.json.Decoder[E], data: bytes, schema: str) -> E:
+def read(decoder: msgspec.json.Decoder[E], data: bytes, schema: str) -> E:
+    """What ``decoder`` finds in ``data``, checked; as :func:`decode`, of another ``schema``."""
     try:
         return decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -319,10 +322,11 @@ def _decode(decoder: msgspec.json.Decoder[E], data: bytes, schema: str) -> E:
 
 def camera_schema() -> dict[str, Any]:
     """The JSON schema (draft 2020-12) of one :class:`CameraEvent`."""
-    return _schema(CameraEvent, CAMERA_SCHEMA)
+    return json_schema(CameraEvent, CAMERA_SCHEMA)
 
 
-def _schema(event: type[msgspec.Struct], title: str) -> dict[str, Any]:
+def json_schema(event: type[msgspec.Struct], title: str) -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of ``event``, named ``title``."""
     described = msgspec.json.schema(event)
     for definition in described["$defs"].values():
         definition["description"] = cleandoc(definition["description"])
@@ -331,7 +335,7 @@ def _schema(event: type[msgspec.Struct], title: str) -> dict[str, Any]:
 
 def schema() -> dict[str, Any]:
     """The JSON schema (draft 2020-12) of one :class:`FacesEvent`, for other languages."""
-    described = _schema(FacesEvent, SCHEMA)
+    described = json_schema(FacesEvent, SCHEMA)
     definition = described["$defs"]["FacesEvent"]
     # The types alone do not say that null faces and a failure are the same thing.
     definition["if"] = {"properties": {"status": {"const": "failed"}}}

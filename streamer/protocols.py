@@ -9,7 +9,16 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
-from streamer.types import Beat, CameraChange, Faces, Frame, Outcome, Picture, Tracks
+from streamer.types import (
+    Beat,
+    CameraChange,
+    Faces,
+    Frame,
+    Outcome,
+    Picture,
+    TrackChange,
+    Tracks,
+)
 
 
 class Source(Protocol):
@@ -67,6 +76,14 @@ class ChangeSink(Sink, Protocol):
 
     def write_change(self, change: CameraChange) -> None:
         """Take one change of a camera. It may raise as :meth:`write` may."""
+
+
+@runtime_checkable
+class TrackSink(Sink, Protocol):
+    """A sink that is also told which faces come and go; its channel carries all, in order."""
+
+    def write_track(self, change: TrackChange) -> None:
+        """Take what is new of one face. It may raise as :meth:`write` may."""
 
 
 @runtime_checkable

@@ -1,4 +1,4 @@
-"""The whole machine on one screen: capture, infer, publish, and a watch on the cameras.
+"""The whole machine on one screen: capture, infer, publish.
 
 Each is a plain function. Its inputs and outputs are its arguments, its state is its local
 variables; it ends by returning. ``app`` puts each on a thread and joins them by channels.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
@@ -20,7 +20,16 @@ from streamer.flow.fan_out import FanOut
 from streamer.flow.meters import Durations, Rate
 from streamer.flow.order import FREE, Label
 from streamer.log import get_logger
-from streamer.protocols import BeatSink, ChangeSink, Detector, Reply, Sink, Source, Tracker
+from streamer.protocols import (
+    BeatSink,
+    ChangeSink,
+    Detector,
+    Reply,
+    Sink,
+    Source,
+    Tracker,
+    TrackSink,
+)
 from streamer.types import (
     Beat,
     CameraChange,
@@ -29,21 +38,16 @@ from streamer.types import (
     Published,
     Result,
     Stamps,
+    TrackChange,
     Tracks,
 )
 from streamer.vision.tracking import joined
+from streamer.vision.visits import Visits
 
 log = get_logger("infer")
-_log_watch = get_logger("watch")
 
 FAILURES_IN_A_ROW = 3
 """A detector that fails this often in a row, whatever the camera, is broken: the program ends."""
-
-WATCH_S = 0.25
-"""How often the cameras are looked at, seconds."""
-
-BEAT_S = 1.0
-"""How often a sign of life is given, seconds."""
 
 
 STATIONS = ("wait", "infer", "publish")
@@ -99,6 +103,8 @@ class CameraWork:
     ``size`` is the long side of the detector's input, pixels: frames of one size take the same
     time and share a batch. ``fills``: the faces of frames that are not looked at are predicted,
     and so are those that a look missed. ``reply``: it was asked about; its outcome goes there.
+    ``visits``: what is told of its faces, used and told under the lock ``telling``, for a camera
+    that is lost is told of by another thread.
     """
 
     detector: Detector
@@ -107,6 +113,8 @@ class CameraWork:
     size: int = 0
     fills: bool = False
     reply: Reply | None = None
+    visits: Visits = field(default_factory=Visits)
+    telling: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Job(NamedTuple):
@@ -168,11 +176,13 @@ def infer(
     *,
     max_batch: int,
     clock: Callable[[], float],
+    news: FanOut[Published] | None = None,
 ) -> None:
     """Stage 2, one for each worker: take what is ready, find faces, give them identity.
 
-    Cameras that share a detector share a batch. A frame that could not be looked at becomes a
-    :class:`Failure`, counted as dropped, and is never an empty result.
+    Who comes and goes is told to ``news``. Cameras that share a detector share a batch. A frame
+    that could not be looked at becomes a :class:`Failure`, counted as dropped, and is never an
+    empty result.
     """
     failures = 0
     for batch in lanes.batches(max_batch):
@@ -182,7 +192,7 @@ def infer(
                 if not batch.items[positions[0]].looks:
                     _predict(batch, positions, outlet, taken_at)
                     continue
-                if _look(batch, positions, outlet, times, taken_at, clock):
+                if _look(batch, positions, outlet, times, taken_at, clock, news):
                     failures = 0
                     continue
                 failures += 1
@@ -199,6 +209,7 @@ def _look(
     times: StageMeters,
     taken_at: float,
     clock: Callable[[], float],
+    news: FanOut[Published] | None,
 ) -> bool:
     """Detect, track and hand on the jobs at ``positions``; False when the detector is at fault."""
     jobs = [batch.items[position] for position in positions]
@@ -219,8 +230,7 @@ def _look(
         if _view(frame) != meters.view:  # dialled again, or another resolution
             work.tracker.reset()
             meters.view = _view(frame)
-        tracks = work.tracker.update(faces, frame.captured_at)
-        seen = len(tracks)
+        seen = tracks = work.tracker.update(faces, frame.captured_at)
         if work.fills:
             tracks = joined(tracks, _predicted(frame, work))
         if out is outlet:
@@ -231,9 +241,13 @@ def _look(
         out.put(Result(frame, tracks, Stamps(frame.captured_at, taken_at, detected_at)))
         batch.settle(position, "detected")
         meters.detected.tick()
-        meters.faces_total += seen
+        meters.faces_total += len(seen)
         meters.faces_now = len(tracks)
         meters.newest_captured_at = frame.captured_at
+        if news is not None and out is outlet:
+            with work.telling:
+                for change in work.visits.see(frame, seen):
+                    news.put(change)
     return True
 
 
@@ -289,6 +303,10 @@ def publish(
                 if isinstance(sink, ChangeSink):
                     sink.write_change(outcome)
                 continue
+            if isinstance(outcome, TrackChange):
+                if isinstance(sink, TrackSink):
+                    sink.write_track(outcome)
+                continue
             if isinstance(outcome, Beat):
                 if isinstance(sink, BeatSink):
                     sink.write_beat(outcome)
@@ -306,45 +324,3 @@ def publish(
             del outcome  # do not keep a picture alive while waiting for the next
     finally:
         sink.close()
-
-
-def watch(
-    changes: Callable[[], Mapping[str, CameraChange]],
-    outlet: FanOut[Published],
-    over: threading.Event,
-    *,
-    clock: Callable[[], float],
-    wall_clock: Callable[[], float],
-    beat: Callable[[], Beat] | None = None,
-) -> None:
-    """Beside the line: tell what each camera does whenever that changes, until ``over``.
-
-    ``changes`` reads what every camera does now, by name, and ``beat`` gives what is told each
-    second. Looking instead of being told keeps the threads that read cameras free of this, bounds
-    how much a flapping camera can say, and finds what no thread reports: that one is blocked.
-    """
-    told: dict[str, CameraChange] = {}
-    last, beat_at = False, clock()
-    while not last:
-        last = over.wait(WATCH_S)  # one more look after the end: all have stopped by then
-        now = changes()
-        for name in told.keys() - now.keys():
-            gone = replace(
-                told.pop(name), state="stopped", since_at=clock(), wall_at=wall_clock(),
-                reason="", detail="removed from the configuration", retry_at=None, frozen=False,
-            )  # fmt: skip
-            outlet.put(gone)
-        for name, change in now.items():
-            if name not in told or _differ(told[name], change):
-                outlet.put(change)
-                if change.state == "stalled" and name in told and told[name].state != "stalled":
-                    _log_watch.warning("camera_stalled", camera=name, detail=change.detail)
-                told[name] = change
-        if beat is not None and (last or clock() >= beat_at):
-            beat_at = clock() + BEAT_S - WATCH_S / 2
-            outlet.put(beat())
-
-
-def _differ(a: CameraChange, b: CameraChange) -> bool:
-    """Whether ``b`` is news after ``a``; the words of ``detail`` alone are none."""
-    return replace(a, detail="", wall_at=0.0) != replace(b, detail="", wall_at=0.0)

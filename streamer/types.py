@@ -12,12 +12,18 @@ Conventions, stated once and kept everywhere:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal, NamedTuple, Protocol, TypeAlias, get_args
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from streamer.changes import STATES as STATES
+from streamer.changes import Beat as Beat
+from streamer.changes import CameraChange as CameraChange
+from streamer.changes import Quality as Quality
+from streamer.changes import State as State
+from streamer.changes import TrackChange as TrackChange
 
 Image: TypeAlias = NDArray[np.uint8]
 Floats: TypeAlias = NDArray[np.float32]
@@ -285,52 +291,5 @@ class Failure:
 Outcome: TypeAlias = Result | Failure
 """What every sink receives. A type checker makes each sink say what it does with a failure."""
 
-State: TypeAlias = Literal[
-    "connecting", "live", "stalled", "backing_off", "refused", "ended", "stopped"
-]
-"""What a camera is doing: a closed set, used as a metric label.
-
-``stalled`` is live without a picture for too long; ``backing_off`` waits up to half a minute to
-dial again; ``refused`` waits minutes, because dialling sooner would not help or would harm.
-"""
-
-STATES: Final[tuple[State, ...]] = get_args(State)
-
-
-@dataclass(frozen=True, slots=True)
-class CameraChange:
-    """What a camera does from now on, and why.
-
-    ``frozen``: its pictures have not changed for long.
-    ``since_at`` is when it began to (monotonic seconds) and ``wall_at`` about the same in Unix
-    seconds, for people. ``reason`` (of :data:`streamer.errors.LossReason`) and ``detail`` are
-    empty while all is well; ``epoch`` is the number of its newest life, None before the first;
-    ``retry_at`` is when it is dialled again, where that is known.
-    """
-
-    camera: str
-    state: State
-    since_at: float
-    wall_at: float
-    reason: str = ""
-    detail: str = ""
-    epoch: int | None = None
-    retry_at: float | None = None
-    frozen: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Beat:
-    """A sign of life at the instant ``at`` (monotonic), ``wall_at`` in Unix seconds for people.
-
-    ``cameras`` has each camera's ledger: captured = detected + tracked + skipped + dropped +
-    in_flight, frames since the start.
-    """
-
-    at: float
-    wall_at: float
-    cameras: Mapping[str, Mapping[str, int]]
-
-
-Published: TypeAlias = Result | Failure | CameraChange | Beat
+Published: TypeAlias = Result | Failure | CameraChange | TrackChange | Beat
 """What the channel of a sink carries; only sinks that ask for them get changes and beats."""

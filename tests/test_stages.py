@@ -5,11 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import pytest
-from structlog.testing import capture_logs
 
 from streamer.errors import DetectionFailed, PictureFailed, StageFailure
 from streamer.flow.channel import Channel
@@ -31,7 +29,6 @@ from streamer.stages import (
     infer,
     label_of,
     publish,
-    watch,
 )
 from streamer.testing import CollectingSink, FakeDetector, ListSource
 from streamer.types import (
@@ -43,7 +40,6 @@ from streamer.types import (
     Picture,
     Published,
     Result,
-    State,
 )
 from streamer.vision.picture import ArrayPicture
 from streamer.vision.tracking import FaceTracker
@@ -331,91 +327,6 @@ def test_stop_ends_a_live_line_in_order() -> None:
     assert line.sink.closed
 
 
-def change(
-    camera: str, state: State = "live", *, since_at: float = 0.0, **more: Any
-) -> CameraChange:
-    return CameraChange(camera, state, since_at, wall_at=0.0, **more)
-
-
-class Watched:
-    """A watch on cameras whose changes are set by the test."""
-
-    def __init__(self) -> None:
-        self.now: dict[str, CameraChange] = {}
-        self.looks = threading.Semaphore(0)
-        self.over = threading.Event()
-        self.told: Channel[Published] = Channel("told", capacity=100, overflow="block")
-        outlet: FanOut[Published] = FanOut()
-        outlet.add(self.told)
-
-        def run() -> None:
-            watch(self.read, outlet, self.over, clock=lambda: 5.0, wall_clock=lambda: 7.0)
-            self.told.close()
-
-        self.thread = threading.Thread(target=run, daemon=True)
-        self.thread.start()
-
-    def read(self) -> dict[str, CameraChange]:
-        self.looks.release()
-        return self.now
-
-    def look(self) -> None:
-        """Until what is there now was surely seen."""
-        for _ in range(2):
-            assert self.looks.acquire(timeout=30)
-
-    def end(self) -> list[CameraChange]:
-        self.over.set()
-        self.thread.join(30)
-        return [item for item in self.told if isinstance(item, CameraChange)]
-
-
-def test_a_watch_tells_each_change_once_and_the_last_for_certain() -> None:
-    watched = Watched()
-    watched.now = {"a": change("a", "connecting")}
-    watched.look()
-    watched.now = {"a": change("a", epoch=0), "b": change("b", "connecting")}
-    watched.look()
-    watched.now = {"a": change("a", epoch=0, detail="other words"), "b": change("b", "connecting")}
-    watched.look()
-    watched.now = {"a": change("a", "stopped"), "b": change("b", "stopped")}
-    told = watched.end()
-    assert [c.state for c in told if c.camera == "a"] == ["connecting", "live", "stopped"]
-    assert [c.state for c in told if c.camera == "b"] == ["connecting", "stopped"]
-
-
-def test_a_watch_tells_of_another_loss_of_the_same_kind_and_of_what_is_gone() -> None:
-    watched = Watched()
-    watched.now = {"a": change("a", "backing_off", since_at=1.0, reason="reset", retry_at=2.0)}
-    watched.look()
-    watched.now = {"a": change("a", "backing_off", since_at=3.0, reason="reset", retry_at=4.0)}
-    watched.look()
-    watched.now = {}
-    watched.look()
-    watched.now = {"a": change("a", "connecting", since_at=9.0)}
-    told = watched.end()
-    assert [(c.state, c.since_at) for c in told] == [
-        ("backing_off", 1.0), ("backing_off", 3.0), ("stopped", 5.0), ("connecting", 9.0),
-    ]  # fmt: skip
-    assert told[2].reason == "" and told[2].retry_at is None
-    assert "removed" in told[2].detail
-
-
-def test_a_camera_that_stalls_is_logged_when_it_begins() -> None:
-    with capture_logs() as lines:
-        watched = Watched()
-        watched.now = {"a": change("a", epoch=0), "b": change("b", "stalled")}
-        watched.look()
-        watched.now = {"a": change("a", "stalled", epoch=0, detail="no picture for 5.0 s")}
-        watched.look()
-        watched.now = {"a": change("a", "stalled", epoch=0, detail="no picture for 6.0 s")}
-        watched.look()
-        watched.end()
-    assert [(line["event"], line["camera"], line["detail"]) for line in lines] == [
-        ("camera_stalled", "a", "no picture for 5.0 s")
-    ]
-
-
 def test_only_sinks_that_ask_for_changes_get_them() -> None:
     class Both(CollectingSink):
         def __init__(self) -> None:
@@ -427,11 +338,12 @@ def test_only_sinks_that_ask_for_changes_get_them() -> None:
 
     for sink in (Both(), CollectingSink()):
         inlet: Channel[Published] = Channel("inlet", capacity=2, overflow="block")
-        inlet.put(change("a"))
+        news = CameraChange("a", "live", 0.0, 0.0)
+        inlet.put(news)
         inlet.close()
         publish(inlet, sink, None, None, clock=time.monotonic)
         assert sink.outcomes == []
-        assert getattr(sink, "changes", [change("a")]) == [change("a")]
+        assert getattr(sink, "changes", [news]) == [news]
 
 
 def test_frames_that_were_lost_before_they_came_here_are_counted() -> None:

@@ -9,10 +9,16 @@ import numpy as np
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
+from numpy.typing import NDArray
 
 from streamer.capture.liveness import SAMPLED_ROWS
 from streamer.errors import PictureFailed
 from streamer.types import Image
+
+LUMINOUS: Final = frozenset({
+    "yuv420p", "yuvj420p", "nv12", "nv21", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "gray",
+})  # fmt: skip
+"""FFmpeg's pixel formats whose first plane is brightness, a byte a pixel."""
 
 _UNSPECIFIED: Final = 2  # AVCOL_SPC_UNSPECIFIED
 _MATRICES: Final = frozenset({0, 1, 2, 4, 5, 6, 7, 9})  # AVCOL_SPC that swscale converts from
@@ -102,6 +108,27 @@ class AvPicture:
                 last.flags.writeable = False
                 self._last = last
         return last
+
+    @property
+    def turns(self) -> int:
+        """Quarter turns to the left that show the decoded rows upright, 0 to 3."""
+        return self._turns
+
+    def luma(self, step: int) -> NDArray[np.uint8] | None:
+        """Every ``step``-th row of brightness as decoded, (rows, columns) uint8, not turned.
+
+        It is the decoder's own memory, which a conversion reads and never writes: from any
+        thread, not to be written to. None where the first plane is not brightness of 8 bits.
+        """
+        if self._frame.format.name not in LUMINOUS:
+            return None
+        plane = self._frame.planes[0]
+        if plane.line_size <= 0:  # bottom up, as AVI may be
+            return None
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+        shown = rows[: plane.height : step, : plane.width]
+        shown.flags.writeable = False
+        return shown
 
     def sample(self) -> Image:
         """A copy of every :data:`SAMPLED_ROWS`-th row of the first plane, uint8, as decoded.

@@ -41,6 +41,9 @@ FORMATS: Final[Mapping[str, tuple[tuple[int, int, int], ...]]] = {
 """FFmpeg's pixel formats that cameras send. For each plane: pixels down to a row, pixels across
 to a sample, bytes of a sample."""
 
+LUMINOUS: Final = frozenset(FORMATS) - {PIXELS, "yuv420p10le", "p010le"}
+"""Those whose first plane is brightness, a byte a pixel."""
+
 MOST_BYTES: Final = 6
 """Bytes of a pixel are at most so many: those of a 10-bit picture of one pixel."""
 

@@ -11,7 +11,7 @@ It is the camera's state machine::
 Log lines, one for each change: ``camera_connecting``, ``camera_live``, ``camera_lost`` (with the
 reason, and when it is dialled again), ``camera_resumed`` (was quiet and came back by itself),
 ``camera_frozen``, ``camera_moves``, ``camera_stopped``. That a camera stalls is said by whoever
-watches (``streamer.stages.watch``): the thread here is the one that is waiting.
+watches (``streamer.watching.watch``): the thread here is the one that is waiting.
 """
 
 from __future__ import annotations

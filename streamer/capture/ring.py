@@ -28,6 +28,7 @@ from streamer.capture.liveness import SAMPLED_ROWS
 from streamer.capture.planes import (
     FORMATS,
     LOCATIONS,
+    LUMINOUS,
     MOST_BYTES,
     PIXELS,
     RANGES,
@@ -197,9 +198,9 @@ class Ring:
         )  # fmt: skip
         return frame, picture
 
-    def rows_of(self, slot: int, layout: Layout) -> Bytes:
+    def rows_of(self, slot: int, layout: Layout, step: int = SAMPLED_ROWS) -> Bytes:
         """:func:`sampled` of the picture in ``slot``."""
-        return sampled(self._slots[slot], layout)
+        return sampled(self._slots[slot], layout, step)
 
     def copy_of(self, slot: int, layout: Layout) -> Bytes:
         """The bytes of a picture and 64 of any value, shape (n + 64,) uint8."""
@@ -209,11 +210,11 @@ class Ring:
         return data
 
 
-def sampled(data: Bytes, layout: Layout) -> Bytes:
+def sampled(data: Bytes, layout: Layout, step: int = SAMPLED_ROWS) -> Bytes:
     """What :meth:`streamer.capture.liveness.Sampled.sample` gives, of a picture's bytes."""
     count, row = layout.planes()[0]
     shown = row if layout.form == PIXELS else layout.width
-    return data[: count * row].reshape(count, row)[::SAMPLED_ROWS, :shown].copy()
+    return data[: count * row].reshape(count, row)[::step, :shown].copy()
 
 
 def _slot_bytes(max_pixels: int) -> int:
@@ -261,13 +262,32 @@ class RingPicture:
             self._ring = None
             self._free()
 
+    @property
+    def turns(self) -> int:
+        """Quarter turns to the left that show the decoded rows upright, 0 to 3."""
+        return self._layout.turns
+
+    def luma(self, step: int) -> Bytes | None:
+        """A copy of every ``step``-th row of brightness, (rows, columns) uint8, not turned.
+
+        Green stands for it where the pictures are BGR. None where the first plane is not
+        brightness of 8 bits. Safe from any thread.
+        """
+        if self._layout.form not in LUMINOUS and self._layout.form != PIXELS:
+            return None
+        rows = self._rows(step)
+        return rows[:, 1::3] if self._layout.form == PIXELS else rows
+
     def sample(self) -> Bytes:
         """A copy of every eighth row of the first plane, uint8, as it was decoded."""
+        return self._rows(SAMPLED_ROWS)
+
+    def _rows(self, step: int) -> Bytes:
         with self._developer.converter.lock:
             if self._ring is not None:
-                return self._ring.rows_of(self._slot, self._layout)
+                return self._ring.rows_of(self._slot, self._layout, step)
             assert self._data is not None  # noqa: S101 - for the type checker
-            return sampled(self._data, self._layout)
+            return sampled(self._data, self._layout, step)
 
     def bgr(self, width: int | None = None, height: int | None = None) -> Image:
         """The picture as uint8 BGR (height, width, 3): the bytes the source's own would have.

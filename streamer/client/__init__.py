@@ -21,6 +21,7 @@ from streamer.client.notices import Gap, Notice, Restarted, Resumed, Stale
 from streamer.client.subscribe import NothingHeard, Subscription, subscribe
 from streamer.client.wire import Event
 from streamer.events import CameraEvent, Face, FacesEvent, Keypoints
+from streamer.track_events import Quality, TrackEvent
 
 __all__ = [
     "subscribe",
@@ -32,6 +33,8 @@ __all__ = [
     "Event",
     "CameraEvent",
     "FacesEvent",
+    "TrackEvent",
+    "Quality",
     "Face",
     "Keypoints",
     "Notice",

@@ -136,6 +136,7 @@ def subscribe_async(
     *,
     replay: str | None = None,
     changes: bool = False,
+    tracks: bool = False,
     notices: bool | None = None,
     timeout_s: float | None = None,
     server_key: str | Path | None = None,
@@ -145,7 +146,7 @@ def subscribe_async(
     told = replay is not None if notices is None else notices
     connection = Connection(
         endpoint,
-        topics_of(cameras, changes=changes),
+        topics_of(cameras, changes=changes, tracks=tracks),
         replay=replay,
         heartbeats=told or replay is not None,
         keys=keys_of(server_key, key),

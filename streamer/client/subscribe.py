@@ -18,6 +18,7 @@ from streamer.client.notices import Gap, Notice, Restarted, Resumed, Stale
 from streamer.client.wire import Event
 from streamer.errors import StreamerError
 from streamer.events import CAMERA_TOPICS, TOPICS, FacesEvent, camera_topic, topic
+from streamer.track_events import TRACK_TOPICS, track_topic
 
 __all__ = [
     "CannotSubscribe",
@@ -124,7 +125,7 @@ class Subscription(Iterator[E], Generic[E]):
         self.close()
 
 
-def topics_of(cameras: Sequence[str] | None, *, changes: bool) -> list[bytes]:
+def topics_of(cameras: Sequence[str] | None, *, changes: bool, tracks: bool = False) -> list[bytes]:
     """The topics to subscribe to. Raises ``ValueError`` for names that cannot be a camera's."""
     if isinstance(cameras, str) or (cameras is not None and not cameras):
         raise ValueError("cameras must be a list of names such as ['door'], or None for all")
@@ -134,6 +135,8 @@ def topics_of(cameras: Sequence[str] | None, *, changes: bool) -> list[bytes]:
     topics = [TOPICS] if cameras is None else [topic(camera) for camera in cameras]
     if changes:
         topics += [CAMERA_TOPICS] if cameras is None else [camera_topic(c) for c in cameras]
+    if tracks:
+        topics += [TRACK_TOPICS] if cameras is None else [track_topic(c) for c in cameras]
     return topics
 
 
@@ -144,6 +147,7 @@ def subscribe(
     *,
     replay: None = None,
     changes: Literal[False] = False,
+    tracks: Literal[False] = False,
     notices: Literal[False] | None = None,
     timeout_s: float | None = None,
     server_key: str | Path | None = None,
@@ -157,7 +161,8 @@ def subscribe(
     cameras: Sequence[str] | None = None,
     *,
     replay: None = None,
-    changes: bool,
+    changes: bool = ...,
+    tracks: bool = ...,
     notices: Literal[False] | None = None,
     timeout_s: float | None = None,
     server_key: str | Path | None = None,
@@ -172,6 +177,7 @@ def subscribe(
     *,
     replay: str | None = None,
     changes: Literal[False] = False,
+    tracks: Literal[False] = False,
     notices: bool | None = None,
     timeout_s: float | None = None,
     server_key: str | Path | None = None,
@@ -185,7 +191,8 @@ def subscribe(
     cameras: Sequence[str] | None = None,
     *,
     replay: str | None = None,
-    changes: bool,
+    changes: bool = ...,
+    tracks: bool = ...,
     notices: bool | None = None,
     timeout_s: float | None = None,
     server_key: str | Path | None = None,
@@ -199,6 +206,7 @@ def subscribe(
     *,
     replay: str | None = None,
     changes: bool = False,
+    tracks: bool = False,
     notices: bool | None = None,
     timeout_s: float | None = None,
     server_key: str | Path | None = None,
@@ -219,8 +227,10 @@ def subscribe(
     ``notices`` says whether what could not be had is told too, as :class:`Gap`,
     :class:`Restarted`, :class:`Stale` and :class:`Resumed` among the events; None: where
     ``replay`` is given. With ``changes`` it also gives a :class:`streamer.events.CameraEvent`
-    whenever a camera is lost, is live again or otherwise does something else than before.
-    ``timeout_s`` bounds the wait for each event, seconds; None waits for ever.
+    whenever a camera is lost, is live again or otherwise does something else than before, and
+    with ``tracks`` a :class:`streamer.track_events.TrackEvent` whenever a face appears, looks
+    better than before, or leaves. ``timeout_s`` bounds the wait for each event, seconds; None
+    waits for ever.
 
     ``server_key`` (the publisher's ``NAME.key``, or the key itself) and ``key`` (the file of your
     own, ``NAME.key_secret``) are for a publisher with keys, made with ``streamer keys new``.
@@ -229,7 +239,7 @@ def subscribe(
     keys that cannot be read, and :class:`CannotSubscribe` for an endpoint that cannot be one.
     """
     told = replay is not None if notices is None else notices
-    topics = topics_of(cameras, changes=changes)
+    topics = topics_of(cameras, changes=changes, tracks=tracks)
     connection = Connection(
         endpoint,
         topics,

@@ -26,8 +26,9 @@ from streamer.events import (
     decode_camera,
     topic,
 )
+from streamer.track_events import TRACK_TOPICS, TrackEvent, decode_track, track_topic
 
-Event = FacesEvent | CameraEvent
+Event = FacesEvent | CameraEvent | TrackEvent
 """What streamer publishes of cameras."""
 
 HEARTBEAT_TOPIC: Final = b"heartbeat/"
@@ -42,6 +43,7 @@ MAX_PREFIXES: Final = 64
 KINDS: Final[dict[bytes, tuple[Callable[[bytes], Event], Callable[[str], bytes]]]] = {
     TOPICS: (decode, topic),
     CAMERA_TOPICS: (decode_camera, camera_topic),
+    TRACK_TOPICS: (decode_track, track_topic),
 }
 """By what its topic begins with: how an event is read, and the topic of a camera's."""
 

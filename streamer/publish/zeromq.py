@@ -29,7 +29,8 @@ from streamer.publish.endpoint import bad_address_why, check_address
 from streamer.publish.gate import Curve, Gate
 from streamer.publish.history import History
 from streamer.publish.replay import Replay
-from streamer.types import Beat, CameraChange, Outcome
+from streamer.track_events import track_event, track_topic
+from streamer.types import Beat, CameraChange, Outcome, TrackChange
 
 _OPTIONS: Final = {
     zmq.SNDHWM: 1000,  # messages kept for one slow subscriber; then its newest are lost
@@ -44,7 +45,7 @@ _OPTIONS: Final = {
 
 
 class ZeroMqSink:
-    """A :class:`streamer.protocols.ChangeSink` that publishes outcomes and changes: [topic, JSON].
+    """A :class:`streamer.protocols.ChangeSink` that publishes all there is to tell: [topic, JSON].
 
     ``bind`` is ``tcp://HOST:PORT`` (port 0 or ``*``: any free one, see :attr:`endpoint`) or
     ``ipc://PATH``, which only this user may connect to. ``boot_id`` names this run and ``model``
@@ -148,6 +149,13 @@ class ZeroMqSink:
         to = camera_topic(change.camera)
         seq = self._seqs.get(to, 0) + 1
         event = camera_event(change, seq=seq, boot_id=self._boot_id, now_at=self._clock())
+        self._send(to, seq, encode(event))
+
+    def write_track(self, change: TrackChange) -> None:
+        """Publish that a face appeared, looks better than before, or left, at once."""
+        to = track_topic(change.camera)
+        seq = self._seqs.get(to, 0) + 1
+        event = track_event(change, seq=seq, boot_id=self._boot_id, now_at=self._clock())
         self._send(to, seq, encode(event))
 
     def write_beat(self, beat: Beat) -> None:

@@ -8,14 +8,14 @@ sensor's noise and of what an encoder does to texture.
 from __future__ import annotations
 
 import math
-from typing import Final, Protocol, TypeAlias, runtime_checkable
+from typing import Final, TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer.types import Floats, Picture
-from streamer.vision.picture import ArrayPicture
+from streamer.vision.picture import ArrayPicture, Luminous
 
 Cells: TypeAlias = NDArray[np.uint8]
 
@@ -72,21 +72,6 @@ GAP_S: Final = 2.0
 _CONTRAST: Final = 16.0  # steps between dark and bright cells, below which no gain can be told
 _NO_SHIFT: Final = 0.5  # steps of light that need no compensation: rounding
 _ANCHORS_S: Final = 1.0  # how often it is seen anew which cells are dark and which bright
-
-
-@runtime_checkable
-class Luminous(Protocol):
-    """A picture that can show its brightness without being converted."""
-
-    @property
-    def turns(self) -> int:
-        """Quarter turns to the left that show the rows upright, 0 to 3."""
-
-    def luma(self, step: int) -> NDArray[np.uint8] | None:
-        """Every ``step``-th row of brightness as decoded, not turned; not to be written to.
-
-        None where the picture has no plane of brightness.
-        """
 
 
 def grid(longer: int) -> tuple[int, int]:

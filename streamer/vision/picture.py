@@ -1,13 +1,15 @@
-"""A picture that is an array already."""
+"""A picture that is an array already, and the brightness of any picture."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from streamer.types import Image
+from streamer.types import Image, Picture
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,6 +64,35 @@ class ArrayPicture:
         )
         resized.flags.writeable = False
         return np.asarray(resized, np.uint8)
+
+
+@runtime_checkable
+class Luminous(Protocol):
+    """A picture that can show its brightness without being converted."""
+
+    @property
+    def turns(self) -> int:
+        """Quarter turns to the left that show the rows upright, 0 to 3."""
+
+    def luma(self, step: int) -> NDArray[np.uint8] | None:
+        """Every ``step``-th row of brightness as decoded, not turned; not to be written to.
+
+        None where the picture has no plane of brightness of 8 bits.
+        """
+
+
+def brightness(picture: Picture) -> NDArray[np.uint8] | None:
+    """The brightness of ``picture``, (height, width) uint8, upright; not to be written to.
+
+    An array's brightness is its green. None where there is none without converting.
+    """
+    if isinstance(picture, ArrayPicture):
+        return picture.pixels[:, :, 1]
+    rows = picture.luma(1) if isinstance(picture, Luminous) else None
+    if rows is None:
+        return None
+    assert isinstance(picture, Luminous)  # noqa: S101 - for the type checker
+    return np.rot90(rows, picture.turns) if picture.turns else rows
 
 
 def encode_still(image: Image, suffix: str) -> bytes:

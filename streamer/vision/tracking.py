@@ -7,7 +7,9 @@ in frames and overlaps: at five detections a second a walker's boxes no longer o
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count, islice
 from typing import Final
 
 import numpy as np
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 from streamer.types import Faces, Floats, Tracks
 from streamer.vision.association import GATE, WEAK_GATE, assign, gains
 from streamer.vision.kalman import Array, Motion, measured, pictured, sizes
-from streamer.vision.quality import frontality_of
+from streamer.vision.quality import USEFUL_PX, frontality_of
 
 # Chosen with benchmarks/tracking.py, on its clips and on other seeds than it reports.
 _SURE_SCORE: Final = 0.75
@@ -29,9 +31,6 @@ _MOST_UNREST: Final = 100.0
 is multiplied, at each look, by how far the median face is off as a share of the typical, to the
 power of the rate. Half of the expected is typical: less than the median of a normal
 distribution (0.69), because faces that are far off are not matched and so not counted."""
-
-_USEFUL_PX: Final = 112.0
-"""Face recognition scales faces to 112 pixels (ArcFace, 2019): larger pictures are no better."""
 
 ENDED_KEPT: Final = 1024
 """Ended tracks that nobody asked for yet; beyond that the oldest are forgotten."""
@@ -123,9 +122,14 @@ class FaceTracker:
     """
 
     def __init__(
-        self, *, confident: float = 0.0, max_lost_s: float = 2.0, max_predict_s: float = 0.5
+        self,
+        *,
+        confident: float = 0.0,
+        max_lost_s: float = 2.0,
+        max_predict_s: float = 0.5,
+        ids: Iterator[int] | None = None,
     ) -> None:
-        """Know nobody yet."""
+        """Know nobody yet. ``ids`` are given to tracks in turn; 1, 2, 3 and so on without."""
         if not 0 <= confident <= 1:
             raise ValueError(f"confident must be in 0..1, not {confident}")
         for name, value in (("max_lost_s", max_lost_s), ("max_predict_s", max_predict_s)):
@@ -134,7 +138,7 @@ class FaceTracker:
         self._confident = confident
         self._max_lost_s = max_lost_s
         self._max_predict_s = max_predict_s
-        self._next_id = 1
+        self._ids = ids if ids is not None else count(1)
         self._unrest = 1.0
         # One attribute, replaced as a whole and never changed: who reads it needs no lock.
         self._state: tuple[float, _Known] = (-np.inf, _nobody())
@@ -161,8 +165,7 @@ class FaceTracker:
         self._correct(known, rows, columns, numbers, faces.scores, best, at)
         fresh = np.flatnonzero(strong & (ids == 0))
         if len(fresh):
-            ids[fresh] = np.arange(self._next_id, self._next_id + len(fresh))
-            self._next_id += len(fresh)
+            ids[fresh] = list(islice(self._ids, len(fresh)))
             new = _Known.of(ids[fresh], numbers[fresh], faces.scores[fresh], best[fresh])
             known = known.and_also(new)
         self._state = at, known
@@ -281,7 +284,7 @@ def _worth(numbers: Array, at: float) -> Array:
     worth = np.empty((len(numbers), 4))
     worth[:, 2] = sizes(numbers)
     worth[:, 3] = frontality_of(numbers[:, 4:].T.reshape(5, 2, len(numbers)))
-    worth[:, 0] = np.minimum(worth[:, 2], _USEFUL_PX) * worth[:, 3]
+    worth[:, 0] = np.minimum(worth[:, 2], USEFUL_PX) * worth[:, 3]
     worth[:, 1] = at
     return worth
 

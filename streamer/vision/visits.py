@@ -1,0 +1,191 @@
+"""What is told of the faces of one camera: who appeared, how good the best picture is, who left.
+
+Pure: it is given what was found, and instants. One thread at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from streamer.changes import Quality, TrackChange
+from streamer.types import Frame, Tracks
+from streamer.vision.quality import face_sharpness, frontality, score, size_px, worth
+
+SURE_SCORE: Final = 0.75
+"""A face appears when it is found a second time, or at once with this score: what is found once
+and faintly may be none."""
+
+LOST_S: Final = 2.0
+"""A face that was not found for longer has left, seconds."""
+
+LATE_S: Final = 0.5
+"""Seconds more that are waited where nobody looks: a frame may be under way."""
+
+BEST_EVERY_S: Final = 1.0
+"""A better picture of one face is told at most so often, seconds."""
+
+BETTER: Final = 1.2
+"""A picture is told when its score is so many times that of the one told last."""
+
+JUDGE_S: Final = 0.1
+"""How often the sharpness of one face is measured at most, seconds: it costs some 30 us."""
+
+MOST: Final = 1024
+"""Faces known at a time; beyond that those not seen for longest leave."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sighting:
+    """One face of one frame: row ``row`` of ``tracks``."""
+
+    frame: Frame
+    tracks: Tracks
+    row: int
+
+
+@dataclass(slots=True)
+class _Visit:
+    """What is known of one track. ``told_score`` is of the best picture told, at ``told_at``."""
+
+    first_at: float
+    last: _Sighting
+    best: _Sighting
+    quality: Quality
+    judged_at: float
+    sightings: int = 0
+    appeared: bool = False
+    told_at: float = 0.0
+    told_score: float = 0.0
+
+
+class Visits:
+    """Follows the tracks of one camera and says what is new about them.
+
+    Each track appears, once sure, and leaves; in between its best picture is told whenever it is
+    clearly better, at most once a second, and once more when it leaves. A track that is found
+    again after it left appears again.
+    """
+
+    def __init__(self, *, lost_s: float = LOST_S) -> None:
+        """Know nobody; a face leaves that was not found for ``lost_s`` seconds."""
+        self._lost_s = lost_s
+        self._visits: dict[int, _Visit] = {}  # those seen last come last
+        self._view: tuple[int, int, int] | None = None
+        self._looked_at = 0.0
+        self._over = False
+
+    def __len__(self) -> int:
+        """How many faces are known, those included of which nothing was told yet."""
+        return len(self._visits)
+
+    def see(self, frame: Frame, tracks: Tracks) -> list[TrackChange]:
+        """What is new when ``tracks`` were found in ``frame``, whose picture is still there.
+
+        ``tracks`` are only those that were found, none that is predicted. Where the camera was
+        dialled again or has another resolution, all that were there before have left.
+        """
+        if self._over:
+            return []
+        at, picture = frame.captured_at, frame.picture
+        view = frame.epoch, picture.width, picture.height
+        told = [] if view == self._view else self.end()
+        self._view, self._looked_at = view, at
+        if len(tracks):
+            bare, faces = frame.without_picture(), tracks.faces
+            sizes, frontalities = size_px(faces.boxes), frontality(faces.landmarks)
+            worths = worth(sizes, frontalities).tolist()
+            for row, number in enumerate(tracks.ids.tolist()):
+                sighting = _Sighting(bare, tracks, row)
+                visit = self._visits.pop(number, None)
+                judged = visit is None or (
+                    worths[row] > visit.quality.score and at - visit.judged_at >= JUDGE_S
+                )
+                if judged:
+                    sharpness = face_sharpness(picture, tuple(faces.boxes[row].tolist()))
+                    quality = Quality(
+                        float(sizes[row]), sharpness, float(frontalities[row]),
+                        score(worths[row], sharpness),
+                    )  # fmt: skip
+                    if visit is None:
+                        visit = _Visit(at, sighting, sighting, quality, at)
+                    visit.judged_at = at
+                    if quality.score > visit.quality.score:
+                        visit.best, visit.quality = sighting, quality
+                assert visit is not None  # noqa: S101 - for the type checker
+                visit.last = sighting
+                visit.sightings += 1
+                self._visits[number] = visit
+                if not visit.appeared and (visit.sightings > 1 or faces.scores[row] >= SURE_SCORE):
+                    visit.appeared = True
+                    visit.told_at, visit.told_score = at, visit.quality.score
+                    told.append(_change("appeared", visit, sighting))
+        for visit in self._visits.values():
+            if at - visit.told_at >= BEST_EVERY_S:
+                told += _best(visit, at)
+        return told + self._leave(at - self._lost_s, len(self._visits) - MOST)
+
+    def leave(self, now: float) -> list[TrackChange]:
+        """Who has left by the instant ``now`` (seconds), though no frame was looked at since."""
+        return self._leave(now - self._lost_s - LATE_S, 0)
+
+    def end(self, *, for_ever: bool = False) -> list[TrackChange]:
+        """All have left: their camera was lost or stopped, and ``for_ever`` nobody comes again."""
+        self._over |= for_ever
+        return self._leave(float("inf"), 0)
+
+    def _leave(self, before_at: float, most: int) -> list[TrackChange]:
+        """Let go of those seen last before an instant, and of ``most`` more at least."""
+        told: list[TrackChange] = []
+        for number in list(self._visits):
+            visit = self._visits[number]
+            if visit.last.frame.captured_at >= before_at and most <= 0:
+                break
+            del self._visits[number]
+            most -= 1
+            if visit.appeared:
+                missed = self._looked_at > visit.last.frame.captured_at
+                told += _best(visit, self._looked_at)
+                told.append(
+                    _change("left", visit, visit.last, reason="unseen" if missed else "camera")
+                )
+        return told
+
+
+def _best(visit: _Visit, at: float) -> list[TrackChange]:
+    """Tell of the best picture of a visit, where it is clearly better than the one told last."""
+    if not visit.appeared or visit.quality.score < BETTER * visit.told_score:
+        return []
+    if visit.quality.score <= visit.told_score:  # both are 0
+        return []
+    visit.told_at, visit.told_score = at, visit.quality.score
+    return [_change("best", visit, visit.best)]
+
+
+def _change(
+    kind: Literal["appeared", "best", "left"],
+    visit: _Visit,
+    sighting: _Sighting,
+    *,
+    reason: Literal["", "unseen", "camera"] = "",
+) -> TrackChange:
+    frame, row, faces = sighting.frame, sighting.row, sighting.tracks.faces
+    x1, y1, x2, y2 = faces.boxes[row].tolist()
+    return TrackChange(
+        kind=kind,
+        camera=frame.camera,
+        id=int(sighting.tracks.ids[row]),
+        epoch=frame.epoch,
+        frame=frame.index,
+        at=frame.captured_at,
+        wall_at=frame.wall_at,
+        width=frame.picture.width,
+        height=frame.picture.height,
+        box=(x1, y1, x2, y2),
+        landmarks=tuple((x, y) for x, y in faces.landmarks[row].tolist()),
+        confidence=float(faces.scores[row]),
+        quality=visit.quality,
+        best_frame=visit.best.frame.index,
+        seen_s=max(0.0, frame.captured_at - visit.first_at),
+        reason=reason,
+    )
