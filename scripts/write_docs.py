@@ -10,12 +10,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts.pages import metrics
+from scripts.pages import dashboards, metrics
 
 ROOT = Path(__file__).resolve().parent.parent
 
 PAGES: dict[str, Callable[[], str]] = {
     "docs/metrics.md": metrics.page,
+    "deploy/grafana/dashboards/fleet.json": dashboards.fleet,
+    "deploy/grafana/dashboards/camera.json": dashboards.camera,
 }
 """Every file that is written from the code, and what writes it."""
 

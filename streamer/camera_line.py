@@ -184,6 +184,7 @@ class CameraLine:
             latency_p95_s=meters.latency.quantile(0.95),
             latency_p99_s=meters.latency.quantile(0.99),
             newest_age_s=self.result_age_s(now),
+            max_age_s=self.camera.max_age_s if self.source.live else None,
             publish_fps=meters.published.per_second(),
             stages={station: spent.stats() for station, spent in meters.spent.items()},
         )

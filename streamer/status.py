@@ -47,7 +47,8 @@ class SourceState:
 class CameraStatus:
     """One camera now. Rates are per second; durations are seconds; None means "no data yet".
 
-    ``stages`` holds the time its frames spent by station, as a count and a sum.
+    ``stages`` holds the time its frames spent by station, as a count and a sum; ``max_age_s`` is
+    how old a result of it may be, None for a file.
     """
 
     name: str
@@ -66,6 +67,7 @@ class CameraStatus:
     newest_age_s: float | None
     publish_fps: float = 0.0
     stages: Mapping[str, DurationStats] = field(default_factory=dict)
+    max_age_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

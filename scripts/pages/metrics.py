@@ -39,7 +39,7 @@ nothing that comes from a network ever becomes a label.
 
 The buckets of every duration end at {buckets} seconds,
 and those of batches at {batches} frames.
-The alerts say which of these matter at night.
+[The alerts](runbook.md) say which of these matter at night.
 """
 
 PROCESS = """\

@@ -113,6 +113,7 @@ def _samples(status: Status) -> Iterator[_Sample]:
         yield "streamer_zeromq_refused_total", refusal, refused
     used = (status.requested_device, status.provider, status.model)
     yield "streamer_inference_provider_info", used, 1
+    yield "streamer_inference_fallback", (), int(bool(status.device_warning))
     yield "streamer_inference_batch_frames", (), status.batches
     for kind, count in status.inference_faults.items():
         yield "streamer_inference_faults_total", (kind,), count
@@ -162,6 +163,8 @@ def _camera(camera: CameraStatus) -> Iterator[_Sample]:
         yield "streamer_camera_stage_duration_seconds", (camera.name, stage), durations
     if camera.newest_age_s is not None:
         yield "streamer_newest_result_age_seconds", name, camera.newest_age_s
+    if camera.max_age_s is not None:
+        yield "streamer_camera_max_age_seconds", name, camera.max_age_s
     yield from _queue(f"lane:{camera.name}", camera.lane)
     yield "streamer_camera_up", name, int(source.state == "live")
     for state in STATES:

@@ -63,6 +63,7 @@ DOOR = CameraStatus(
     latency_p99_s=None,
     newest_age_s=0.25,
     publish_fps=12.25,
+    max_age_s=1.5,
     stages={"wait": durations(0.25, 0.5), "infer": durations(0.125)},
 )
 NEW = CameraStatus(  # nothing came from it yet, and its name is as bad as a name can be
@@ -154,6 +155,8 @@ def test_what_is_read_is_what_was_put_in() -> None:
     assert value(scraped, "streamer_camera_fps", stage="capture", **door) == 24.98
     assert value(scraped, "streamer_camera_fps", stage="detect", **door) == 1e-9
     assert value(scraped, "streamer_camera_fps", stage="publish", **door) == 12.25
+    assert value(scraped, "streamer_camera_max_age_seconds", **door) == 1.5
+    assert value(scraped, "streamer_inference_fallback") == 1
     spent = "streamer_camera_stage_duration_seconds"
     assert value(scraped, f"{spent}_sum", stage="wait", **door) == 0.75
     assert value(scraped, f"{spent}_count", stage="infer", **door) == 1
