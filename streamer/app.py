@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from streamer import __version__
@@ -33,7 +34,7 @@ from streamer.roster import Roster
 from streamer.stages import Job, StageMeters, infer, label_of, publish
 from streamer.status import SinkStatus, Status
 from streamer.steering import Steering, steer
-from streamer.types import Failure, Published, Result
+from streamer.types import Beat, Failure, Published, Result
 from streamer.watching import watch
 from streamer.web.live import LiveView
 from streamer.web.server import HttpServer
@@ -103,6 +104,7 @@ class App:
                     base_folder=base_folder,
                     boot_id=self.boot_id,
                     model=self._engine.model,
+                    final=self._beat,
                     clock=clock,
                 )
                 undo.callback(self.zeromq.close)
@@ -172,13 +174,24 @@ class App:
                 self._cameras.over,
                 clock=self._clock,
                 wall_clock=self._wall_clock,
-                beat=lambda: self._cameras.beat(self._clock(), self._wall_clock()),
+                beat=self._beat,
                 depart=lambda last: self._cameras.depart(self._tracks, self._clock(), last=last),
                 drained=self._cameras.drained,
             )
 
         # What the cameras did last is told before the sinks are closed.
         return Stage("watch", run, writes=[self._outlet])
+
+    def _beat(self) -> Beat:
+        beat = self._cameras.beat(self._clock(), self._wall_clock())
+        sinks = {
+            one.name: {
+                "depth": one.depth, "capacity": one.capacity,
+                "written": one.delivered, "dropped": sum(one.dropped.values()),
+            }
+            for one in self._outlet.stats()
+        }  # fmt: skip
+        return replace(beat, sinks=sinks)
 
     def _steer_stage(self) -> Stage:
         def run() -> None:

@@ -101,8 +101,8 @@ class Cameras:
         return not any(line.lane.ledger().in_flight for line in self.lines())
 
     def beat(self, now: float, wall_now: float) -> Beat:
-        """What every camera's ledger says now."""
-        cameras = {}
+        """What every camera's ledger says now, and its state."""
+        cameras, states = {}, {}
         for one in self.status(now):
             ledger = one.ledger
             cameras[one.name] = {
@@ -112,7 +112,8 @@ class Cameras:
                 "dropped": sum(ledger.dropped.values()),
                 "in_flight": ledger.in_flight,
             }
-        return Beat(now, wall_now, cameras)
+            states[one.name] = one.source.state
+        return Beat(now, wall_now, cameras, states)
 
     def too_old_at(self, item: Published) -> float | None:
         """From what instant on nobody wants ``item`` any more; None: it stays wanted."""

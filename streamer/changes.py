@@ -6,7 +6,7 @@ Conventions as in :mod:`streamer.types`, where these are to be had too.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias, get_args
 
 State: TypeAlias = Literal[
@@ -48,12 +48,15 @@ class Beat:
     """A sign of life at the instant ``at`` (monotonic), ``wall_at`` in Unix seconds for people.
 
     ``cameras`` has each camera's ledger: captured = detected + tracked + skipped + dropped +
-    in_flight, frames since the start.
+    in_flight, frames since the start. ``states`` says what each does; ``sinks`` has what waits
+    for each sink (depth, capacity) and was written and dropped since the start.
     """
 
     at: float
     wall_at: float
     cameras: Mapping[str, Mapping[str, int]]
+    states: Mapping[str, State] = field(default_factory=dict)
+    sinks: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,19 +29,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from streamer.types import Beat, CameraChange, Outcome, Tracks
+    from streamer.types import CameraChange, Outcome, Tracks
 
 SCHEMA: Final = "streamer.faces/1"
 """Name and version of the wire's schema."""
 
 CAMERA_SCHEMA: Final = "streamer.camera/1"
 """Name and version of the schema of changes of cameras."""
-
-HEARTBEAT_SCHEMA: Final = "streamer.heartbeat/1"
-"""Name and version of the schema of heartbeats."""
-
-HEARTBEAT_TOPIC: Final = b"heartbeat/"
-"""The topic of heartbeats, one each second."""
 
 TOPICS: Final = b"faces/"
 """What the topics of faces begin with: subscribe to it to hear all cameras."""
@@ -151,22 +145,6 @@ class CameraEvent(msgspec.Struct, frozen=True):
     retry_in_ms: float | None
 
 
-class HeartbeatEvent(msgspec.Struct, frozen=True):
-    """A sign of life, once a second, and what there is to have heard until now.
-
-    ``last`` is the last ``seq`` of each topic that has any: an event up to it that was not heard
-    on the same socket is lost. ``cameras`` has each camera's ledger, frames since the start:
-    captured = detected + tracked + skipped + dropped + in_flight. ``wall_at`` is Unix seconds.
-    """
-
-    schema: Literal["streamer.heartbeat/1"]
-    boot_id: str
-    seq: Size
-    wall_at: float
-    last: dict[str, Count]
-    cameras: dict[str, dict[str, Count]]
-
-
 E = TypeVar("E")
 
 _ENCODER: Final = msgspec.json.Encoder()
@@ -238,12 +216,6 @@ def camera_event(change: CameraChange, *, seq: int, boot_id: str, now_at: float)
         change.epoch,
         None if retry_at is None else round(max(0.0, retry_at - now_at) * 1000, 3),
     )
-
-
-def heartbeat_event(beat: Beat, *, last: dict[str, int], seq: int, boot_id: str) -> HeartbeatEvent:
-    """The event that tells ``beat``; ``last`` is the last ``seq`` of each topic."""
-    cameras = {name: dict(ledger) for name, ledger in beat.cameras.items()}
-    return HeartbeatEvent(HEARTBEAT_SCHEMA, boot_id, seq, round(beat.wall_at, 3), last, cameras)
 
 
 @cache

@@ -11,10 +11,17 @@ from streamer.errors import BindError, ConfigError
 from streamer.keys import BadKey
 from streamer.publish.gate import Curve
 from streamer.publish.zeromq import ZeroMqSink
+from streamer.types import Beat
 
 
 def open_zeromq(
-    section: ZeroMq, *, base_folder: Path, boot_id: str, model: str, clock: Callable[[], float]
+    section: ZeroMq,
+    *,
+    base_folder: Path,
+    boot_id: str,
+    model: str,
+    final: Callable[[], Beat],
+    clock: Callable[[], float],
 ) -> ZeroMqSink:
     """The sink of ``publish.zeromq``, listening. Raises BindError, and ConfigError for keys."""
     keys = section.curve
@@ -30,6 +37,7 @@ def open_zeromq(
                 else Curve(base_folder / keys.server_key, base_folder / keys.clients),
                 boot_id=boot_id,
                 model=model,
+                final=final,
                 clock=clock,
             )
         except BadKey as error:

@@ -43,7 +43,7 @@ FLOORS: tuple[set[str], ...] = (
     {"errors", "changes"},
     {"types", "resources", "cores", "capacity"},
     {"log", "events", "protocols", "yaml_file", "apart", "keys"},
-    {"flow", "vision", "track_events"},
+    {"flow", "vision", "track_events", "heartbeat_events"},
     {"status"},  # one reading of what flow counts
     {"stages", "watching", "capture", "inference", "publish", "client"},
     {"config_sections"},
@@ -65,7 +65,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "fastapi": ("web/",),
     "python_multipart": ("web/multipart.py",),
     "h11": ("web/",),
-    "msgspec": ("events.py", "track_events.py", "client/"),
+    "msgspec": ("events.py", "track_events.py", "heartbeat_events.py", "client/"),
     "onnxruntime": ("inference/session.py",),
     "prometheus_client": ("publish/metrics.py",),
     "pydantic": ("config.py", "config_sections.py", "web/"),

@@ -41,9 +41,23 @@ def test_who_comes_late_has_the_state_and_loses_nothing(model_path: object) -> N
         assert seqs == list(range(seqs[0], seqs[0] + 10))
         assert states == [("live", beats[-1]["last"]["camera/door/"])]
         assert events.lost == 0
-    context.destroy(linger=0)
     app.stop()
+    while not beats[-1]["ended"]:
+        assert raw.poll(20_000)
+        beats.append(msgspec.json.decode(raw.recv_multipart()[1]))
     thread.join()
-    assert [b["seq"] for b in beats] == list(range(beats[0]["seq"], beats[0]["seq"] + 3))
-    ledger = beats[-1]["cameras"]["door"]
-    assert ledger.pop("captured") == sum(ledger.values())
+    assert not raw.poll(100)  # it was the last
+    context.destroy(linger=0)
+    assert [b["seq"] for b in beats] == list(range(beats[0]["seq"], beats[0]["seq"] + len(beats)))
+    for beat in beats:
+        ledger = beat["cameras"]["door"]
+        assert ledger.pop("captured") == sum(ledger.values())
+    assert beats[0]["states"] == {"door": "live"}
+    assert [beat["ended"] for beat in beats] == [False] * (len(beats) - 1) + [True]
+    last, zeromq = beats[-1], beats[-1]["sinks"]["zeromq"]
+    # Final counts: nothing is in flight, and every outcome was published.
+    assert last["cameras"]["door"]["in_flight"] == 0
+    assert last["states"] == {"door": "stopped"}
+    outcomes = last["cameras"]["door"]["detected"] + last["cameras"]["door"]["tracked"]
+    assert last["last"]["faces/door/"] == outcomes
+    assert (zeromq["depth"], zeromq["capacity"], zeromq["dropped"]) == (0, 64, 0)

@@ -17,7 +17,7 @@ from streamer.client.asynchronous import AsyncSubscription, subscribe_async
 from streamer.client.connection import CannotSubscribe
 from streamer.client.handshake import NotAdmitted
 from streamer.client.latest import Latest, latest
-from streamer.client.notices import Gap, Notice, Restarted, Resumed, Stale
+from streamer.client.notices import Gap, Notice, Restarted, Resumed, Stale, Stopped
 from streamer.client.subscribe import NothingHeard, Subscription, subscribe
 from streamer.client.wire import Event
 from streamer.events import CameraEvent, Face, FacesEvent, Keypoints
@@ -42,6 +42,7 @@ __all__ = [
     "Restarted",
     "Stale",
     "Resumed",
+    "Stopped",
     "CannotSubscribe",
     "NotAdmitted",
     "NothingHeard",

@@ -15,9 +15,7 @@ import zmq
 from streamer.client.handshake import Handshake, Keys, NotAdmitted
 from streamer.client.sequence import Ask, Sequences
 from streamer.client.wire import (
-    HEARTBEAT_TOPIC,
     MAX_PREFIXES,
-    Beat,
     Elsewhere,
     Event,
     Messages,
@@ -27,6 +25,7 @@ from streamer.client.wire import (
     read_live,
 )
 from streamer.errors import StreamerError
+from streamer.heartbeat_events import HEARTBEAT_TOPIC, HeartbeatEvent
 
 MAX_WAITING: Final = 16 * 2**20
 """Bytes of what is held back while something before it is asked for."""
@@ -208,9 +207,9 @@ class Connection:
         except ValueError:  # a MalformedEvent is one, and so is a wrong number of parts
             self._malformed += 1
             return True
-        if isinstance(heard, Beat):
+        if isinstance(heard, HeartbeatEvent):
             last = {topic.encode(): seq for topic, seq in heard.last.items()}
-            self._sequences.beat(heard.boot_id, last, now)
+            self._sequences.beat(heard.boot_id, last, now, ended=heard.ended)
         else:
             event = heard.event
             self._sequences.heard(

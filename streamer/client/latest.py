@@ -14,14 +14,14 @@ import zmq
 
 from streamer.client.connection import Connection
 from streamer.client.handshake import NotAdmitted, keys_of
-from streamer.client.notices import Restarted, Resumed, Stale
+from streamer.client.notices import Restarted, Resumed, Stale, Stopped
 from streamer.client.subscribe import NothingHeard, topics_of
 from streamer.client.wire import Event
 
 _MAX_NOTICES = 16
 
 
-class Latest(Iterator["Event | Restarted | Resumed | Stale"]):
+class Latest(Iterator["Event | Restarted | Resumed | Stale | Stopped"]):
     """The newest event of each topic that was not taken yet; made by :func:`latest`.
 
     A thread of its own listens, so that what one takes is new however long one was busy. Topics
@@ -36,7 +36,7 @@ class Latest(Iterator["Event | Restarted | Resumed | Stale"]):
         self._connection = connection
         self._timeout_s = timeout_s
         self._notices = notices
-        self._told: deque[Restarted | Resumed | Stale] = deque(maxlen=_MAX_NOTICES)
+        self._told: deque[Restarted | Resumed | Stale | Stopped] = deque(maxlen=_MAX_NOTICES)
         self._newest: dict[tuple[type, str], Event] = {}
         self._skipped = 0
         self._failure: BaseException | None = None
@@ -57,7 +57,7 @@ class Latest(Iterator["Event | Restarted | Resumed | Stale"]):
         """Events that a newer one took the place of, and those lost on the way."""
         return self._skipped + self._connection.sequences.lost
 
-    def __next__(self) -> Event | Restarted | Resumed | Stale:
+    def __next__(self) -> Event | Restarted | Resumed | Stale | Stopped:
         """The newest event of the topic whose turn it is, or a notice where asked for.
 
         Raises ``StopIteration`` once closed, and :class:`NothingHeard` when none came within
@@ -118,7 +118,7 @@ class Latest(Iterator["Event | Restarted | Resumed | Stale"]):
     def _take(self, event: object) -> None:
         if isinstance(event, Restarted):  # what the old run said last is news no more
             self._newest.clear()
-        if isinstance(event, Restarted | Resumed | Stale):
+        if isinstance(event, Restarted | Resumed | Stale | Stopped):
             if self._notices:
                 self._told.append(event)
         elif isinstance(event, Event):

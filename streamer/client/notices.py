@@ -61,5 +61,14 @@ class Resumed(msgspec.Struct, frozen=True, tag_field="notice", tag="resumed"):
     boot_id: str
 
 
-Notice = Gap | Restarted | Stale | Resumed
+class Stopped(msgspec.Struct, frozen=True, tag_field="notice", tag="stopped"):
+    """The run ``boot_id`` has ended as it should, and all that is known of it was told before.
+
+    Silence after it is not told; when streamer runs again, :class:`Restarted` says so.
+    """
+
+    boot_id: str
+
+
+Notice = Gap | Restarted | Stale | Resumed | Stopped
 """What a subscription may say besides events."""

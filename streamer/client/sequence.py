@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from streamer.client.notices import Gap, Notice, Restarted, Resumed, Stale
+from streamer.client.notices import Gap, Notice, Restarted, Resumed, Stale, Stopped
 
 STALE_S: Final = 3.0
 """Silence that is told, seconds: three heartbeats."""
@@ -103,6 +103,7 @@ class Sequences(Generic[E]):
         self._number = 0
         self._heard_at = now
         self._told_stale = False
+        self._ending = False  # the run has said its last; what is missing is still asked for
 
     @property
     def waiting_bytes(self) -> int:
@@ -132,8 +133,13 @@ class Sequences(Generic[E]):
             self._waiting += size + WAITING_OVERHEAD
         self._advance(topic, known)
 
-    def beat(self, boot_id: str, last: Mapping[bytes, int], now: float) -> None:
-        """Take a heartbeat: ``last`` is the last ``seq`` of each topic that has any."""
+    def beat(
+        self, boot_id: str, last: Mapping[bytes, int], now: float, *, ended: bool = False
+    ) -> None:
+        """Take a heartbeat: ``last`` is the last ``seq`` of each topic that has any.
+
+        ``ended``: it is the run's last message.
+        """
         if not self._boot(boot_id, now):
             return
         for topic, seq in last.items():
@@ -149,6 +155,8 @@ class Sequences(Generic[E]):
                 known.newest = seq
                 self._advance(topic, known)
         self._from_start = True
+        self._ending |= ended
+        self._end()
 
     def state(self, boot_id: str, topic: bytes, seq: int, event: E) -> None:
         """Take the newest message of a topic, as a late joiner asks for it.
@@ -192,6 +200,7 @@ class Sequences(Generic[E]):
         for event in events[: ask.last + 1 - known.next_seq]:
             self._give(known, event)
         self._advance(ask.topic, known)
+        self._end()
 
     def asks(self, now: float) -> Iterator[Ask]:
         """What is to be asked now, each to be sent as it is yielded."""
@@ -206,6 +215,7 @@ class Sequences(Generic[E]):
                 ask = Ask(self._number, topic, self.boot_id or "", *hole)
                 self._flying[ask.number] = _Asked(ask, now, 1)
                 yield ask
+        self._end()
 
     def overdue(self, now: float, attentive_since: float) -> Iterator[Ask]:
         """What is to be asked once more; what was asked too often is given up. As :meth:`asks`."""
@@ -221,6 +231,7 @@ class Sequences(Generic[E]):
             known.asked = False
             self._lose(ask.topic, known, ask.last)
             self._advance(ask.topic, known)
+        self._end()
 
     def watch(self, now: float, attentive_since: float) -> None:
         """Say :class:`Stale` when it is time to."""
@@ -253,6 +264,8 @@ class Sequences(Generic[E]):
             self._topics.clear()
             self._holes.clear()
             self._flying.clear()
+            self._end()
+            self._told_stale = False
             if not self._hearsay:  # else what is heard may be the last words of the run before it
                 self._retired.append(self.boot_id)
             self.ready.append(Restarted(self.boot_id, boot_id))
@@ -260,6 +273,14 @@ class Sequences(Generic[E]):
             self._from_start = True
         self._hearsay = False
         return True
+
+    def _end(self) -> None:
+        """Say :class:`Stopped` when the run is over and nothing of it is to come any more."""
+        if self._ending and not self._holes and not self._flying:
+            self._ending = False
+            self._told_stale = True  # the silence to come is no news
+            self._retired.append(self.boot_id or "")
+            self.ready.append(Stopped(self.boot_id or ""))
 
     def _advance(self, topic: bytes, known: _Topic[E]) -> None:
         """Give what can be given, and see to what is missing next."""

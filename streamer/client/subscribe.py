@@ -14,7 +14,7 @@ import zmq
 
 from streamer.client.connection import CannotSubscribe, Connection
 from streamer.client.handshake import NotAdmitted, keys_of
-from streamer.client.notices import Gap, Notice, Restarted, Resumed, Stale
+from streamer.client.notices import Gap, Notice, Restarted, Resumed, Stale, Stopped
 from streamer.client.wire import Event
 from streamer.errors import StreamerError
 from streamer.events import CAMERA_TOPICS, TOPICS, FacesEvent, camera_topic, topic
@@ -36,7 +36,7 @@ class NothingHeard(StreamerError, TimeoutError):
 
 _CAMERA = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
-NOTICES = (Gap, Restarted, Resumed, Stale)
+NOTICES = (Gap, Restarted, Resumed, Stale, Stopped)
 """The types of notices."""
 
 E = TypeVar("E", bound=Event | Notice)

@@ -8,31 +8,25 @@ client's end, and :mod:`streamer.publish.replay` the other.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, Literal, NamedTuple
-
-import msgspec
+from typing import Final, NamedTuple
 
 from streamer.client.sequence import Ask
 from streamer.events import (
     CAMERA_TOPICS,
     TOPICS,
     CameraEvent,
-    Count,
     FacesEvent,
     MalformedEvent,
-    Size,
     camera_topic,
     decode,
     decode_camera,
     topic,
 )
+from streamer.heartbeat_events import HEARTBEAT_TOPIC, HeartbeatEvent, decode_heartbeat
 from streamer.track_events import TRACK_TOPICS, TrackEvent, decode_track, track_topic
 
 Event = FacesEvent | CameraEvent | TrackEvent
 """What streamer publishes of cameras."""
-
-HEARTBEAT_TOPIC: Final = b"heartbeat/"
-"""Where the publisher says each second that it is there, and what it published last."""
 
 PROTOCOL: Final = b"streamer.replay/1"
 """First part of every question and answer."""
@@ -54,15 +48,6 @@ class Heard(NamedTuple):
     topic: bytes
     event: Event
     size: int  # bytes of the message
-
-
-class Beat(msgspec.Struct, frozen=True):
-    """What a client needs of a heartbeat: the last ``seq`` of each topic that has any."""
-
-    schema: Literal["streamer.heartbeat/1"]
-    boot_id: str
-    seq: Size
-    last: dict[str, Count]
 
 
 class Messages(NamedTuple):
@@ -91,17 +76,11 @@ class Newest(NamedTuple):
     heard: list[tuple[bytes, int, Event]]
 
 
-_BEATS: Final = msgspec.json.Decoder(Beat)
-
-
-def read_live(parts: Sequence[bytes]) -> Heard | Beat:
+def read_live(parts: Sequence[bytes]) -> Heard | HeartbeatEvent:
     """What a live message says. Raises ``ValueError`` when it is none, or topic and body differ."""
     heard_topic, body = parts
     if heard_topic == HEARTBEAT_TOPIC:
-        try:
-            return _BEATS.decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            raise MalformedEvent("not a heartbeat of this version") from None
+        return decode_heartbeat(body)
     return Heard(heard_topic, _event(heard_topic, body), len(heard_topic) + len(body))
 
 

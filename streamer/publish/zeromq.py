@@ -16,15 +16,14 @@ import zmq
 
 from streamer.errors import BindError, StreamerError
 from streamer.events import (
-    HEARTBEAT_TOPIC,
     camera_event,
     camera_topic,
     encode,
     faces_event,
-    heartbeat_event,
     topic,
 )
 from streamer.flow.stage import Stage
+from streamer.heartbeat_events import HEARTBEAT_TOPIC, heartbeat_event
 from streamer.publish.endpoint import bad_address_why, check_address
 from streamer.publish.gate import Curve, Gate
 from streamer.publish.history import History
@@ -50,7 +49,8 @@ class ZeroMqSink:
     ``bind`` is ``tcp://HOST:PORT`` (port 0 or ``*``: any free one, see :attr:`endpoint`) or
     ``ipc://PATH``, which only this user may connect to. ``boot_id`` names this run and ``model``
     what found the faces. With ``curve`` only peers with an allowed key connect,
-    to ``replay`` too. ``clock`` is the one that stamped the frames, seconds.
+    to ``replay`` too. ``final`` gives what the last
+    heartbeat, at the end, is to say. ``clock`` is the one that stamped the frames, seconds.
 
     ``seq`` of each topic is contiguous from 1. Nothing here blocks: a subscriber that is slow
     or stopped loses messages and disturbs nobody. Made in any thread, then written to and closed
@@ -68,6 +68,7 @@ class ZeroMqSink:
         history_bytes: int = 64 * 2**20,
         history_s: float = 300.0,
         curve: Curve | None = None,
+        final: Callable[[], Beat] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Listen on ``bind``, and on ``replay`` where it is given."""
@@ -76,6 +77,7 @@ class ZeroMqSink:
         self._clock = clock
         self._written = 0
         self._beats = 0
+        self._final = final
         self._seqs: dict[bytes, int] = {}
         self._history: History | None = None
         self.replay: Replay | None = None
@@ -160,8 +162,13 @@ class ZeroMqSink:
 
     def write_beat(self, beat: Beat) -> None:
         """Say that streamer is there, and the last ``seq`` of each topic. It is not replayed."""
+        self._say(beat)
+
+    def _say(self, beat: Beat, *, ended: bool = False) -> None:
         last = {to.decode(): seq for to, seq in self._seqs.items()}
-        event = heartbeat_event(beat, last=last, seq=self._beats + 1, boot_id=self._boot_id)
+        event = heartbeat_event(
+            beat, last=last, seq=self._beats + 1, boot_id=self._boot_id, ended=ended
+        )
         self._socket.send_multipart((HEARTBEAT_TOPIC, encode(event)), flags=zmq.NOBLOCK)
         self._beats += 1
 
@@ -179,9 +186,11 @@ class ZeroMqSink:
         self._written += 1
 
     def close(self) -> None:
-        """Send what is left, for half a second at most, and stop listening."""
+        """Say that this is the end, send what is left, for half a second, and stop listening."""
         if self._context.closed:
             return
+        if self._beats and self._final is not None:
+            self._say(self._final(), ended=True)
         if self.replay is not None:
             self.replay.close()
         self._socket.close()

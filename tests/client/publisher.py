@@ -81,7 +81,7 @@ class Publisher:
         self.beats += 1
         said = {
             "schema": "streamer.heartbeat/1", "boot_id": self.boot_id, "seq": self.beats,
-            "last": self.last, "a_field_to_come": [1],
+            "last": self.last, "wall_at": 0.0, "cameras": {}, "a_field_to_come": [1],
         }  # fmt: skip
         self.socket.send_multipart((b"heartbeat/", json.dumps(said).encode()), zmq.NOBLOCK)
 

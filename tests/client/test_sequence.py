@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamer.client.notices import Gap, Restarted, Resumed, Stale
+from streamer.client.notices import Gap, Restarted, Resumed, Stale, Stopped
 from streamer.client.sequence import (
     ASK_TIMEOUT_S,
     ASK_TRIES,
@@ -280,6 +280,47 @@ def test_silence_is_told_once_and_only_to_who_listens() -> None:
     order.watch(112.0, 0.0)
     order.beat("2", {}, 113.0)
     assert said(order) == [Stale(4.0, "1"), Restarted("1", "2")]
+
+
+def test_the_end_is_told_last_and_the_silence_after_it_is_not() -> None:
+    order = sequences(replays=False)
+    hear(order, 1)
+    order.beat("1", {b"faces/a/": 3}, 1.0, ended=True)
+    assert said(order) == [1, gap(2, 3), Stopped("1")]
+    order.watch(99.0, 0.0)
+    assert (said(order), order.wake_at(0.0)) == ([], None)
+    order.beat("2", {}, 100.0)
+    assert said(order) == [Restarted("1", "2")]  # and it was not stale: nothing is resumed
+    order.watch(103.0, 0.0)
+    assert said(order) == [Stale(3.0, "2")]
+
+
+def test_the_end_is_told_when_what_is_missing_has_come() -> None:
+    order = sequences()
+    hear(order, 1)
+    order.beat("1", {b"faces/a/": 3}, 1.0, ended=True)
+    (ask,) = order.asks(1.0)
+    assert said(order) == [1]
+    order.answered(ask.number, "1", 2, [Said("1", b"faces/a/", seq) for seq in (2, 3)])
+    assert said(order) == [2, 3, Stopped("1")]
+    order = sequences()
+    hear(order, 1)
+    order.beat("1", {b"faces/a/": 3}, 0.0, ended=True)
+    assert list(order.asks(0.0))
+    for tries in range(1, ASK_TRIES + 1):
+        list(order.overdue(tries * ASK_TIMEOUT_S, 0.0))
+    assert said(order) == [1, gap(2, 3), Stopped("1")]
+
+
+def test_a_restart_before_the_end_was_told_tells_both() -> None:
+    order = sequences()
+    hear(order, 1)
+    order.beat("1", {b"faces/a/": 2}, 1.0, ended=True)
+    assert list(order.asks(1.0))
+    order.beat("2", {}, 2.0)
+    assert said(order) == [1, gap(2, 2), Stopped("1"), Restarted("1", "2")]
+    order.watch(5.0, 0.0)
+    assert said(order) == [Stale(3.0, "2")]
 
 
 class World:

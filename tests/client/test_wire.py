@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from streamer.client.sequence import Ask
 from streamer.client.wire import (
     PROTOCOL,
-    Beat,
     Elsewhere,
     Heard,
     Messages,
@@ -20,10 +19,14 @@ from streamer.client.wire import (
     read_live,
     whole,
 )
+from streamer.heartbeat_events import HeartbeatEvent
 from streamer.publish import replay
 from tests.client.publisher import change, faces
 
-BEAT = {"schema": "streamer.heartbeat/1", "boot_id": "b", "seq": 9, "last": {"faces/door/": 3}}
+BEAT = {
+    "schema": "streamer.heartbeat/1", "boot_id": "b", "seq": 9, "wall_at": 1.5,
+    "last": {"faces/door/": 3}, "cameras": {},
+}  # fmt: skip
 
 
 def test_live_messages_are_events_or_heartbeats() -> None:
@@ -34,7 +37,7 @@ def test_live_messages_are_events_or_heartbeats() -> None:
     assert read_live([b"camera/door/", change("door", 1, "b")]).event.camera == "door"  # type: ignore[union-attr]
     # What a later version adds is passed over.
     beat = read_live([b"heartbeat/", json.dumps(BEAT | {"new": {"x": [1]}}).encode()])
-    assert beat == Beat("streamer.heartbeat/1", "b", 9, {"faces/door/": 3})
+    assert beat == HeartbeatEvent("streamer.heartbeat/1", "b", 9, 1.5, {"faces/door/": 3}, {})
 
 
 @pytest.mark.parametrize(
