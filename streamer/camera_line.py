@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Final
 
 from streamer.capture.ffmpeg import Tls
 from streamer.capture.isolate import Isolated
@@ -23,8 +24,14 @@ from streamer.inference.pacing import Pacer
 from streamer.protocols import Detector, Source
 from streamer.stages import CameraMeters, CameraWork, Job, Position
 from streamer.status import CameraStatus, SourceState
-from streamer.types import CameraChange, TrackChange, redact
+from streamer.types import CameraChange, Frame, TrackChange, redact
+from streamer.vision.motion import MotionGate, shares, small_luma
 from streamer.vision.tracking import FaceTracker
+from streamer.vision.visits import LOST_S, Visits
+
+LOOKS_FOLLOWED: Final = 2.5
+"""A face is followed for the time of so many looks at the slowest rate that was asked for: one look
+that misses it ends nothing."""
 
 
 def source_of(name: str, camera: Camera, base_folder: Path) -> Source:
@@ -104,9 +111,23 @@ class CameraLine:
             else CameraMeters(Rate(clock), Rate(clock), Durations(), Rate(clock))
         )
         self.ids: Iterator[int] = before.ids if before is not None else count(1)
+        floor_fps = camera.motion_floor_fps if camera.motion else 1000.0
+        follows_s = LOOKS_FOLLOWED / min(camera.max_fps or 1000.0, floor_fps)
+        lost_s = max(LOST_S, follows_s)
         self.work = CameraWork(
-            detector, FaceTracker(ids=self.ids), self.meters, size, camera.fill
-        )  # fmt: skip
+            detector,
+            FaceTracker(ids=self.ids, max_lost_s=lost_s),
+            self.meters,
+            size,
+            camera.fill,
+            holds_s=follows_s if camera.motion else 0.0,
+            visits=Visits(lost_s=lost_s),
+        )
+        self._gate = (
+            MotionGate(floor_fps=camera.motion_floor_fps, sensitivity=camera.motion_sensitivity)
+            if camera.motion
+            else None
+        )
         self.paused = False  # not looked at, because there is too much to do
         self.wants = Pacer(every=camera.every, max_fps=camera.max_fps).wants
 
@@ -114,6 +135,18 @@ class CameraLine:
     def over(self) -> bool:
         """Whether it is a file that has ended, well or not."""
         return not self.source.live and self.source.state().state in ("ended", "refused")
+
+    def still(self, frame: Frame, at: float) -> bool:
+        """Whether ``frame``, of the instant ``at``, need not be looked at: nothing moves in it."""
+        if self._gate is None:
+            return False
+        newest, picture = self.meters.newest, frame.picture
+        faces = None if newest is None else shares(newest.tracks.faces.boxes, picture)
+        woken = self._gate.wakes
+        still = not self._gate.wants(small_luma(picture), at, faces)
+        self.meters.wakes += self._gate.wakes - woken
+        self.meters.still += still
+        return still
 
     def look_with(self, detector: Detector, size: int) -> None:
         """Look at its frames with another detector from now on, of the input size ``size``."""
@@ -185,6 +218,8 @@ class CameraLine:
             latency_p99_s=meters.latency.quantile(0.99),
             newest_age_s=self.result_age_s(now),
             max_age_s=self.camera.max_age_s if self.source.live else None,
+            still=meters.still,
+            wakes=meters.wakes,
             publish_fps=meters.published.per_second(),
             stages={station: spent.stats() for station, spent in meters.spent.items()},
         )

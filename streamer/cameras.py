@@ -259,7 +259,7 @@ class Cameras:
             try:
                 capture(
                     line.source, line.lane, line.wants, line.work_now, line.meters.captured,
-                    line.position, stop=line.stop,
+                    line.position, stop=line.stop, still=line.still if camera.motion else None,
                 )  # fmt: skip
             except SourceLost as lost:  # of a file: nobody dials it again, so say which it was
                 raise SourceLost(lost.reason, f"camera {name}, {camera.url}: {lost}") from None

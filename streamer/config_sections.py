@@ -76,6 +76,17 @@ class Camera(Section):
         description="predict the faces of frames that are not looked at because of every or "
         "max_fps, and those that a look missed, for half a second",
     )
+    motion: bool = Field(
+        False,
+        description="look at a still scene only motion_floor_fps times a second, and at each frame "
+        "from the instant something moves",
+    )
+    motion_floor_fps: float = Field(
+        1.0, ge=0.1, le=30, description="looks a second at a still scene, with motion"
+    )
+    motion_sensitivity: float = Field(
+        1.0, ge=0.1, le=10, description="at 2 half the change of brightness is motion, with motion"
+    )
     pacing: Literal["adaptive", "all"] = Field(
         "adaptive",
         description="adaptive: a frame that cannot be in time is dropped, and under lasting load "

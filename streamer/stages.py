@@ -41,7 +41,7 @@ from streamer.types import (
     TrackChange,
     Tracks,
 )
-from streamer.vision.tracking import joined
+from streamer.vision.tracking import held, joined
 from streamer.vision.visits import Visits
 
 log = get_logger("infer")
@@ -73,6 +73,12 @@ class CameraMeters:
     newest_captured_at: float | None = None
     view: tuple[int, int, int] | None = None
     """Epoch, width and height of the frame looked at last: what was tracked is good for these."""
+    newest: Result | None = None
+    """What was found in that frame, without its picture."""
+    still: int = 0
+    """Frames that were not looked at because nothing moved."""
+    wakes: int = 0
+    """How often something began to move."""
 
 
 @dataclass(slots=True)
@@ -103,6 +109,7 @@ class CameraWork:
     ``size`` is the long side of the detector's input, pixels: frames of one size take the same
     time and share a batch. ``fills``: the faces of frames that are not looked at are predicted,
     and so are those that a look missed. ``reply``: it was asked about; its outcome goes there.
+    ``holds_s``: while nothing moves, what the last look found is there for so many seconds.
     ``visits``: what is told of its faces, used and told under the lock ``telling``, for a camera
     that is lost is told of by another thread.
     """
@@ -113,6 +120,7 @@ class CameraWork:
     size: int = 0
     fills: bool = False
     reply: Reply | None = None
+    holds_s: float = 0.0
     visits: Visits = field(default_factory=Visits)
     telling: threading.Lock = field(default_factory=threading.Lock)
 
@@ -120,12 +128,14 @@ class CameraWork:
 class Job(NamedTuple):
     """A frame and what it is to be looked at with: what travels from capture to inference.
 
-    ``looks`` False: it is not to be looked at, only its faces are to be predicted.
+    ``looks`` False: it is not to be looked at, only its faces are to be predicted; ``still``: for
+    nothing moves in it, so they are where they were.
     """
 
     frame: Frame
     work: CameraWork
     looks: bool = True
+    still: bool = False
 
 
 def label_of(job: Job) -> Label:
@@ -143,15 +153,17 @@ def capture(
     position: Position,
     *,
     stop: threading.Event,
+    still: Callable[[Frame, float], bool] | None = None,
 ) -> None:
     """Stage 1, one for each camera: read frames, choose those to look at, offer them.
 
-    ``wants`` says of a frame's instant (seconds) whether to look at it, and ``work`` what to look
-    at it with, or None while there is too much to do for this camera to be looked at. A live
-    lane lets the oldest go rather than wait; a file lane waits. Files are paced by their own
-    time, so that ``max_fps`` means the same however fast the file is read. Numbers that are
-    missing between frames were decoded and lost before they came here; they count as dropped.
-    ``position`` is where the numbers begin, and goes on with them.
+    ``wants`` says of a frame's instant (seconds) whether to look at it, ``still`` whether nothing
+    moves in it, so that it need not be, and ``work`` what to look at it with, or None while there
+    is too much to do for this camera to be looked at. A live lane lets the oldest go rather than
+    wait; a file lane waits. Files are paced by their own time, so that ``max_fps`` means the same
+    however fast the file is read. Numbers that are missing between frames were decoded and lost
+    before they came here; they count as dropped. ``position`` is where the numbers begin, and
+    goes on with them.
     """
     for frame in source.frames(stop):
         captured.tick()
@@ -160,10 +172,12 @@ def capture(
         position.epoch, position.index = frame.epoch + 1, frame.index + 1
         at = frame.captured_at if source.live or frame.pts is None else frame.pts
         looks, now = wants(at), work()
+        stands = looks and now is not None and still is not None and still(frame, at)
+        looks = looks and not stands
         if now is None:
             lane.miss(1, "overload")
         elif looks or now.fills:
-            lane.put(Job(frame, now, looks))
+            lane.put(Job(frame, now, looks, stands))
         else:
             lane.skip()
         del frame  # do not keep a picture alive while waiting for the next
@@ -225,7 +239,7 @@ def _look(
         return out is not outlet or isinstance(error, PictureFailed | OutOfMemory)
     detected_at = clock()
     times.batches.observe(len(jobs))
-    for position, (frame, work, _), faces in zip(positions, jobs, found, strict=True):
+    for position, (frame, work, *_), faces in zip(positions, jobs, found, strict=True):
         meters = work.meters
         if _view(frame) != meters.view:  # dialled again, or another resolution
             work.tracker.reset()
@@ -238,12 +252,14 @@ def _look(
             times.infer.observe(detected_at - taken_at)
         meters.spent["wait"].observe(taken_at - frame.captured_at)
         meters.spent["infer"].observe(detected_at - taken_at)
-        out.put(Result(frame, tracks, Stamps(frame.captured_at, taken_at, detected_at)))
+        result = Result(frame, tracks, Stamps(frame.captured_at, taken_at, detected_at))
+        out.put(result)
         batch.settle(position, "detected")
         meters.detected.tick()
         meters.faces_total += len(seen)
         meters.faces_now = len(tracks)
         meters.newest_captured_at = frame.captured_at
+        meters.newest = result.without_picture()
         if news is not None and out is outlet:
             with work.telling:
                 for change in work.visits.see(frame, seen):
@@ -256,19 +272,26 @@ def _predict(
 ) -> None:
     """Hand on the jobs at ``positions`` with the faces that are to be expected there."""
     for position in positions:
-        frame, work, _ = batch.items[position]
-        tracks = _predicted(frame, work)
+        frame, work, _, still = batch.items[position]
+        tracks = _predicted(frame, work, still=still)
         stamps = Stamps(frame.captured_at, taken_at, taken_at)
         outlet.put(Result(frame, tracks, stamps, "tracked"))
         batch.settle(position, "tracked")
         work.meters.faces_now = len(tracks)
 
 
-def _predicted(frame: Frame, work: CameraWork) -> Tracks:
-    """The faces that are to be expected in a frame, none where its camera sees anew."""
-    if _view(frame) != work.meters.view:
+def _predicted(frame: Frame, work: CameraWork, *, still: bool = False) -> Tracks:
+    """The faces that are to be expected in a frame, none where its camera sees anew.
+
+    Where nothing moved since the last look (``still``), they are where it found them.
+    """
+    newest = work.meters.newest
+    if newest is None or _view(frame) != work.meters.view:
         return Tracks.none()
-    return work.tracker.predict(frame.captured_at, within=_view(frame)[1:])
+    if not still:
+        return work.tracker.predict(frame.captured_at, within=_view(frame)[1:])
+    passed_s = frame.captured_at - newest.frame.captured_at
+    return held(newest.tracks, passed_s) if passed_s <= work.holds_s else Tracks.none()
 
 
 def _view(frame: Frame) -> tuple[int, int, int]:
@@ -278,7 +301,7 @@ def _view(frame: Frame) -> tuple[int, int, int]:
 def _by_detector(jobs: Sequence[Job]) -> list[list[int]]:
     """Positions of ``jobs`` by the detector of their camera; without a look; asked about, alone."""
     groups: dict[int, list[int]] = {}
-    for position, (_, work, looks) in enumerate(jobs):
+    for position, (_, work, looks, _) in enumerate(jobs):
         groups.setdefault(id(work.reply or work.detector) if looks else 0, []).append(position)
     return list(groups.values())
 

@@ -48,7 +48,8 @@ class CameraStatus:
     """One camera now. Rates are per second; durations are seconds; None means "no data yet".
 
     ``stages`` holds the time its frames spent by station, as a count and a sum; ``max_age_s`` is
-    how old a result of it may be, None for a file.
+    how old a result of it may be, None for a file. ``still`` counts frames that were not looked at
+    because nothing moved, ``wakes`` how often something began to.
     """
 
     name: str
@@ -68,6 +69,8 @@ class CameraStatus:
     publish_fps: float = 0.0
     stages: Mapping[str, DurationStats] = field(default_factory=dict)
     max_age_s: float | None = None
+    still: int = 0
+    wakes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

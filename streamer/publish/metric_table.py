@@ -37,10 +37,19 @@ METRICS: Final = (
            "Stands still while captured grows: see the drops, and `streamer_camera_paused`."),
     Metric("streamer_frames_tracked_total", "counter", _CAMERA, "frames",
            "Frames whose faces were carried over from the one before, without a detector.",
-           "Nothing: it is what `every` and `max_fps` ask for while `fill` is on."),
+           "Nothing: it is what `every`, `max_fps` and `motion` ask for while `fill` is on."),
     Metric("streamer_frames_skipped_total", "counter", _CAMERA, "frames",
-           "Frames not looked at because of `every` or `max_fps`.",
-           "Nothing: it is what `every` and `max_fps` ask for."),
+           "Frames not looked at because of `every`, `max_fps` or `motion`.",
+           "Nothing: it is what `every`, `max_fps` and `motion` ask for."),
+    Metric("streamer_frames_still_total", "counter", _CAMERA, "frames",
+           "Frames not looked at because nothing moved (`motion`); they are among the tracked, or "
+           "the skipped without `fill`.",
+           "Stands still where nobody passes: something moves all the time, or it is too noisy; "
+           "see `streamer_motion_wakes_total`."),
+    Metric("streamer_motion_wakes_total", "counter", _CAMERA, "times",
+           "Times something began to move in a still scene (`motion`).",
+           "Rises where nobody passes: give `motion_sensitivity` less, or aim the camera away from "
+           "what moves."),
     Metric("streamer_frames_dropped_total", "counter", ("camera", "stage", "reason"), "frames",
            "Frames let go unseen, by the stage they were lost in and why (`failed`: the detector "
            "could not look at it).",

@@ -153,6 +153,8 @@ def _camera(camera: CameraStatus) -> Iterator[_Sample]:
         yield "streamer_frames_dropped_total", (camera.name, stage, reason), dropped
     yield "streamer_frames_in_flight", name, ledger.in_flight
     yield "streamer_ledger_imbalance_frames", name, ledger.imbalance
+    yield "streamer_frames_still_total", name, camera.still
+    yield "streamer_motion_wakes_total", name, camera.wakes
     yield "streamer_faces_detected_total", name, camera.faces_total
     yield "streamer_camera_frozen", name, int(source.frozen)
     yield "streamer_source_dials_total", name, source.attempts

@@ -128,6 +128,12 @@ def small_luma(picture: Picture) -> Cells | None:
     return np.rot90(cells, picture.turns) if picture.turns else cells
 
 
+def shares(boxes: Floats, picture: Picture) -> Floats:
+    """``boxes`` (N, 4) in pixels of ``picture`` as shares of its width and height."""
+    sides = np.array((picture.width, picture.height) * 2, np.float32)
+    return np.asarray(boxes / sides, np.float32)
+
+
 class Background:
     """What a scene looks like when nothing moves, and how much each cell of it is noise.
 

@@ -307,3 +307,8 @@ def joined(seen: Tracks, predicted: Tracks) -> Tracks:
     )
     ids = np.concatenate([seen.ids, predicted.ids[more]])[order]
     return Tracks(ids, faces, np.concatenate([seen.ages_s, predicted.ages_s[more]])[order])
+
+
+def held(found: Tracks, passed_s: float) -> Tracks:
+    """``found`` as it is ``passed_s`` seconds later in a scene that stood still: where it was."""
+    return Tracks(found.ids, found.faces, found.ages_s + np.float32(max(passed_s, 1e-3)))

@@ -65,6 +65,8 @@ DOOR = CameraStatus(
     publish_fps=12.25,
     max_age_s=1.5,
     stages={"wait": durations(0.25, 0.5), "infer": durations(0.125)},
+    still=8,
+    wakes=3,
 )
 NEW = CameraStatus(  # nothing came from it yet, and its name is as bad as a name can be
     name=AWKWARD,
