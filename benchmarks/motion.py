@@ -52,7 +52,7 @@ class Watched:
         self.luma_us: list[float] = []
         self.gate_us: list[float] = []
         self._detector = detector
-        self._found: dict[int, bool] = {}
+        self.found: dict[int, bool] = {}
         self._pictures: list[AvPicture] = []
         gate = MotionGate()
         converter = ColourConverter()
@@ -79,7 +79,7 @@ class Watched:
                     faces = None
                     continue
                 found = detector.detect([picture])[0]
-                self._found[index] = len(found) > 0
+                self.found[index] = len(found) > 0
                 if wanted:
                     faces = found.boxes / width_height
 
@@ -87,7 +87,7 @@ class Watched:
         """(pictures late, pictures found at all) for each visit; None: the gate missed it."""
         delays: list[tuple[int, int] | None] = []
         for begin, end in spans_of(scene):
-            span = [i for i in range(round(begin * FPS), round(end * FPS)) if self._found.get(i)]
+            span = [i for i in range(round(begin * FPS), round(end * FPS)) if self.found.get(i)]
             if not span:
                 raise SystemExit(
                     f"{scene.name}: the detector finds no face from {begin:.1f} s; mend the scene"

@@ -71,7 +71,8 @@ class Face(msgspec.Struct, frozen=True, gc=False):
 
     ``id`` stays with a face over frames and is never reused by the camera in this run. ``source``
     "detected": found in this frame; "predicted": expected here from the frames before, and last
-    found ``age_ms`` milliseconds ago, half a second at most (0 where detected).
+    found ``age_ms`` milliseconds ago (0 where detected): half a second at most, or since the last
+    look at a scene in which nothing moved.
     """
 
     id: Annotated[int, Meta(ge=-_EXACT, le=_EXACT)]

@@ -6,12 +6,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from streamer.camera_line import CameraLine, source_of
 from streamer.capture.isolate import Isolated
 from streamer.config import Camera
 from streamer.flow.fan import FanIn
 from streamer.stages import Job
 from streamer.testing import FakeDetector
+from streamer.types import Frame
+from streamer.vision.picture import ArrayPicture
+from tests.test_stages import ONE_FACE
 
 SYNTHETIC = "synthetic:?fps=20&size=320x192"
 
@@ -57,3 +62,30 @@ def test_one_in_the_place_of_another_goes_on_with_numbers_and_counters() -> None
 def test_a_file_waits_for_room_and_a_camera_does_not() -> None:
     assert line(FanIn("infer")).lane.overflow == "drop_oldest"
     assert line(FanIn("infer"), source="clip.mp4").lane.overflow == "block"
+
+
+def test_a_face_is_followed_over_a_missed_look_at_the_slowest_rate_asked_for() -> None:
+    for camera, seconds in (
+        ({}, 2.0), ({"max_fps": 0.5}, 5.0), ({"motion": True}, 2.5),
+        ({"motion": True, "motion_floor_fps": 0.25, "max_fps": 5}, 10.0),
+    ):  # fmt: skip
+        one = line(FanIn("infer"), **camera)
+        work = one.work
+        frame = Frame("cam", 0, 0, 100.0, 0.0, None, ArrayPicture(np.zeros((64, 64, 3), np.uint8)))
+        found = work.tracker.update(ONE_FACE, 100.0)
+        assert [c.kind for c in work.visits.see(frame, found)] == ["appeared"]
+        later = work.tracker.update(ONE_FACE, 100.0 + seconds - 0.01)
+        assert later.ids.tolist() == found.ids.tolist()
+        assert work.holds_s == (seconds if "motion" in camera else 0.0)
+        assert work.visits.leave(100.0 + seconds + 0.4) == []
+        assert [c.kind for c in work.visits.leave(100.0 + seconds + 0.6)] == ["left"]
+
+
+def test_ids_go_on_where_one_takes_the_place_of_another() -> None:
+    fan: FanIn[Job] = FanIn("infer")
+    first = line(fan)
+    assert first.work.tracker.update(ONE_FACE, 1.0).ids.tolist() == [1]
+    first.end()
+    fan.remove_lane(first.lane)
+    second = line(fan, before=first)
+    assert second.work.tracker.update(ONE_FACE, 1.0).ids.tolist() == [2]

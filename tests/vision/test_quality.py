@@ -3,7 +3,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.vision.quality import frontality, sharpness, size_px
+from streamer.types import NoPicture
+from streamer.vision.picture import ArrayPicture
+from streamer.vision.quality import (
+    face_sharpness,
+    frontality,
+    score,
+    sharpness,
+    size_px,
+    worth,
+)
 
 FRONTAL = np.array(
     [[38.29, 51.70], [73.53, 51.50], [56.03, 71.74], [41.55, 92.37], [70.73, 92.20]], np.float32
@@ -87,3 +96,25 @@ def test_blur_lowers_sharpness_and_a_flat_crop_has_none() -> None:
 def test_what_is_no_grey_crop_is_refused(crop) -> None:
     with pytest.raises(ValueError, match="crop must be uint8"):
         sharpness(crop)
+
+
+def test_the_sharpness_of_a_face_is_of_its_box_alone_at_one_size() -> None:
+    checks = np.kron(np.indices((60, 80)).sum(0) % 2, np.ones((8, 8))).astype(np.uint8) * 255
+    checks[:, :320] = 90
+    picture = ArrayPicture(np.dstack([checks] * 3).copy())
+    assert face_sharpness(picture, (10, 10, 110, 130)) == 0
+    sharp = face_sharpness(picture, (400, 100, 500, 220))
+    assert sharp is not None and sharp > 1000
+    partly = face_sharpness(picture, (-50, -50, 40, 40))
+    assert partly == 0
+    assert face_sharpness(picture, (700, 100, 800, 200)) is None
+    assert face_sharpness(NoPicture(640, 480), (0, 0, 9, 9)) is None
+
+
+def test_a_score_grows_with_size_to_112_pixels_with_frontality_and_with_sharpness() -> None:
+    sizes = np.array([56, 112, 500], np.float32)
+    assert worth(sizes, np.ones(3, np.float32)).tolist() == [0.5, 1, 1]
+    assert worth(sizes, np.full(3, 0.5, np.float32)).tolist() == [0.25, 0.5, 0.5]
+    scores = [score(0.8, sharpness) for sharpness in (0.0, 50.0, 100.0, 1e9)]
+    assert scores == sorted(scores) and scores[0] == 0 and scores[3] == pytest.approx(0.8)
+    assert score(0.8, None) == score(0.8, 100.0) == 0.4
