@@ -49,7 +49,6 @@ log = get_logger("infer")
 FAILURES_IN_A_ROW = 3
 """A detector that fails this often in a row, whatever the camera, is broken: the program ends."""
 
-
 STATIONS = ("wait", "infer", "publish")
 """Where a frame spends time: in the lane, in the detector, and from there until it is written."""
 
@@ -278,6 +277,8 @@ def _predict(
         outlet.put(Result(frame, tracks, stamps, "tracked"))
         batch.settle(position, "tracked")
         work.meters.faces_now = len(tracks)
+        if still:  # it was seen that nothing moved
+            work.meters.newest_captured_at = frame.captured_at
 
 
 def _predicted(frame: Frame, work: CameraWork, *, still: bool = False) -> Tracks:
@@ -288,10 +289,10 @@ def _predicted(frame: Frame, work: CameraWork, *, still: bool = False) -> Tracks
     newest = work.meters.newest
     if newest is None or _view(frame) != work.meters.view:
         return Tracks.none()
-    if not still:
-        return work.tracker.predict(frame.captured_at, within=_view(frame)[1:])
     passed_s = frame.captured_at - newest.frame.captured_at
-    return held(newest.tracks, passed_s) if passed_s <= work.holds_s else Tracks.none()
+    if still:
+        return held(newest.tracks, passed_s) if passed_s <= work.holds_s else Tracks.none()
+    return work.tracker.predict(frame.captured_at, within=_view(frame)[1:])
 
 
 def _view(frame: Frame) -> tuple[int, int, int]:
