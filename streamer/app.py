@@ -24,6 +24,7 @@ from streamer.flow.fan import FanIn
 from streamer.flow.fan_out import FanOut
 from streamer.flow.meters import Durations
 from streamer.flow.stage import Stage, StageGroup
+from streamer.front import open_front
 from streamer.inference.scheduling import FairShare
 from streamer.log import get_logger
 from streamer.outlets import naming, open_zeromq
@@ -114,12 +115,18 @@ class App:
             if config.http is not None:
                 self._live = LiveView(sorted(config.cameras), clock=clock)
                 with naming("http.bind"):
-                    self.http = HttpServer(
-                        config.http.bind,
+                    self.http = open_front(
+                        config,
+                        config.http,
+                        base_folder=base_folder,
                         live=self._live,
+                        lanes=self._lanes,
+                        detector=self._cameras.detector,
+                        model=self._engine.model,
                         status=self.status,
                         metrics=Metrics(self.status).exposition,
-                        allowed_hosts=config.http.allowed_hosts,
+                        clock=clock,
+                        wall_clock=wall_clock,
                     )
                 undo.callback(self.http.close)
                 self._add_sink("live", self._live, capacity=LIVE_QUEUE, pictures=True, vital=False)

@@ -200,8 +200,8 @@ def _say_where(app: App, *, browser: bool) -> None:
     if app.zeromq is not None:
         places["events"] = app.zeromq.endpoint
     if app.http is not None:
-        places["page"] = f"http://{app.http.address}/"
-        places["metrics"] = f"http://{app.http.address}/metrics"
+        places["page"] = app.http.url
+        places["metrics"] = f"{app.http.url}metrics"
     log.info("started", cameras=len(status.cameras), **places)
     on_screen = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
     if browser and app.http is not None and on_screen and sys.stdout.isatty():

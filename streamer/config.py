@@ -33,7 +33,7 @@ from streamer.config_sections import (
 from streamer.errors import ConfigError
 from streamer.yaml_file import Variables, read_yaml
 
-__all__ = ["Camera", "Config", "Model", "config_schema", "load_config", "parse_config"]
+__all__ = ["Camera", "Config", "Http", "Model", "config_schema", "load_config", "parse_config"]
 
 MAX_CAMERAS = 1000
 _PREFIX = "STREAMER__"

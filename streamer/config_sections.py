@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import re
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
+    SecretStr,
     StringConstraints,
 )
 
 from streamer.capture.schemes import check_url
 from streamer.inference.entries import load_registry
 from streamer.types import SourceUrl, redact
+
+FILE = "file:"
+"""What a token begins with that is read from a file."""
+
+TOKEN_RULE = (
+    "must be 16 to 512 letters, digits and signs without spaces (openssl rand -hex 24 makes "  # noqa: S105
+    "one), or file: and the path of a file that holds it"
+)
 
 
 def _good_url(text: str) -> str:
@@ -38,6 +50,19 @@ def _good_address(text: str) -> str:
     if not host or not port.isdigit() or int(port) > 65535:
         raise ValueError('must be "host:port", such as "127.0.0.1:8080"')
     return text
+
+
+def _good_origin(text: str) -> str:
+    if re.fullmatch(
+        r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?", text
+    ):
+        return text
+    raise ValueError("must be an origin in lower case without a path, such as https://wall.example")
+
+
+def is_token(text: str) -> bool:
+    """Whether ``text`` can be a token: long enough that nobody guesses it, and fit for a header."""
+    return 16 <= len(text) <= 512 and text.isascii() and text.isprintable() and " " not in text
 
 
 CameraName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
@@ -188,6 +213,63 @@ class Publish(Section):
     zeromq: ZeroMq | None = Field(default=ZeroMq(), description="null switches it off")
 
 
+def _as_list(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+def _good_token(token: SecretStr) -> SecretStr:
+    text = token.get_secret_value()
+    if not text.startswith(FILE) and not is_token(text):
+        raise ValueError(TOKEN_RULE)
+    return token
+
+
+Token = Annotated[SecretStr, AfterValidator(_good_token)]
+TokenList = Annotated[tuple[Token, ...], BeforeValidator(_as_list), Field(max_length=32)]
+
+
+class Tokens(Section):
+    """Who may use the HTTP door; without any token, everybody who reaches it."""
+
+    read: TokenList = Field(
+        (), description="tokens that may look and send pictures; file:PATH reads one from a file"
+    )
+    control: TokenList = Field((), description="tokens that may also change cameras")
+
+
+class TlsFiles(Section):
+    """HTTPS by certificate files."""
+
+    certificate: Path = Field(description="PEM file of the certificate and those above it")
+    key: Path = Field(description="PEM file of its key, without a password")
+
+
+class Asked(Section):
+    """Pictures sent to /detect."""
+
+    waiting: int = Field(
+        8, ge=1, le=64, description="pictures under way at one time; more are told to come again"
+    )
+    priority: float = Field(
+        0.1, gt=0, le=1, description="share of the detector beside a camera's, while cameras wait"
+    )
+
+
+class CameraApi(Section):
+    """What may be added as a camera over HTTP."""
+
+    networks: tuple[IPv4Network | IPv6Network, ...] | None = Field(
+        None,
+        max_length=256,
+        description="addresses that cameras may have, such as 192.168.1.0/24; null: all but "
+        "this machine's own, link-local, multicast and reserved ones",
+    )
+    sources: tuple[Literal["network", "test", "webcam", "file"], ...] = Field(
+        ("network", "test"),
+        description="kinds of source: network (rtsp, http), test (synthetic:, demo:), webcam, file",
+    )
+
+
 class Http(Section):
     """The page, the metrics and the API."""
 
@@ -196,6 +278,23 @@ class Http(Section):
         (),
         max_length=64,
         description="names a browser or Prometheus may call this machine by, besides its address",
+    )
+    tokens: Tokens = Field(default=Tokens(), description="who may use it")
+    insecure: bool = Field(
+        False, description="listen to other machines without any token, where bind says so"
+    )
+    tls: TlsFiles | None = Field(None, description="null: no TLS")
+    origins: tuple[Annotated[str, AfterValidator(_good_origin)], ...] = Field(
+        (),
+        max_length=64,
+        description="other sites whose pages may use it (CORS), such as https://wall.example",
+    )
+    requests_per_s: float = Field(
+        100.0, ge=1, le=100_000, description="requests a second from one address, twice at once"
+    )
+    detect: Asked | None = Field(default=Asked(), description="null: no pictures are taken")
+    cameras: CameraApi | None = Field(
+        default=CameraApi(), description="null: cameras cannot be changed over HTTP"
     )
 
 

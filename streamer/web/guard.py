@@ -1,9 +1,10 @@
 """What every request must pass before a route sees it, and the headers every answer carries.
 
-The page has no password yet, so the browser of somebody who may see it is the way in for
-anybody else's web page. Two checks close it: the ``Host`` header must name this server (an
-attacker's name that resolves to our address does not: DNS rebinding), and a WebSocket must come
-from a page of this server (browsers let any page open one, and say in ``Origin`` which did).
+The browser of somebody who may do things here is the way in for anybody else's web page. Checks
+close it: the ``Host`` header must name this server (an attacker's name that resolves to our
+address does not: DNS rebinding), and whatever changes something, or opens a WebSocket, must come
+from a page of this server (browsers say in ``Origin`` which page sends it) or from a program.
+Then come limits of rate and length, and tokens where the configuration has any.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ from __future__ import annotations
 import logging
 import re
 import socket
-from collections.abc import Collection, MutableMapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from streamer.web.access import Access, Role
+from streamer.web.rates import Rates
 from streamer.web.readings import to_bytes
 
 log = logging.getLogger(__name__)
@@ -26,13 +30,38 @@ _HEADERS: Final = (
     (
         b"content-security-policy",
         b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-        b"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        b"connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     ),
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"no-referrer"),
+    (b"referrer-policy", b"same-origin"),  # with no-referrer a browser hides whence a form comes,
     (b"cross-origin-opener-policy", b"same-origin"),
 )
+
+_ONCE: Final = frozenset((b"host", b"origin", b"content-length", b"authorization", b"content-type"))
+
+DETECT_PATHS: Final = frozenset(("/detect", "/api/v1/detect"))
+OPEN_PATHS: Final = frozenset(("/healthz", "/readyz", "/login", "/logout"))
+"""Whoever runs us asks the first two, and they name nobody; nobody is logged in at the others."""
+
+MAX_PICTURE_BODY: Final = 16 << 20
+"""Longest body with a picture, bytes."""
+
+MAX_BODY: Final = 64 << 10
+"""Longest body of any other request that has one, bytes."""
+
+WRONG_PER_S: Final = 0.2
+WRONG_AT_ONCE: Final = 10.0
+"""Wrong tokens of one address that are answered 401: so many a second, and so many at once."""
+
+
+class Refusal(NamedTuple):
+    """What is answered instead: the status, a sentence, and headers beside the usual ones."""
+
+    status: int
+    sentence: str
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
 
 _HOST: Final = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::\d{1,5})?")
 """What a Host header may look like (RFC 9110, 7.2), less what no name of ours needs."""
@@ -73,10 +102,27 @@ class AllowedHosts:
 class Guard:
     """An ASGI application around another: refuses what must not reach it."""
 
-    def __init__(self, app: ASGIApp, hosts: AllowedHosts) -> None:
-        """Let through to ``app`` what names one of ``hosts``."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        hosts: AllowedHosts,
+        access: Access,
+        *,
+        requests_per_s: float,
+        origins: Collection[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Let through to ``app`` what names one of ``hosts`` and has ``access``.
+
+        One address may ask ``requests_per_s`` times a second, and twice that at once. Pages of
+        ``origins``, such as ``https://wall.example``, may do what our own page may.
+        """
         self._app = app
         self._hosts = hosts
+        self._access = access
+        self._origins = frozenset(origin.lower() for origin in origins)
+        self._rates = Rates(requests_per_s, 2 * requests_per_s, clock)
+        self._wrong = Rates(WRONG_PER_S, WRONG_AT_ONCE, clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the refusal, or pass the request on with the headers added to its answer."""
@@ -93,7 +139,7 @@ class Guard:
 
         refusal = self._refusal(scope)
         if refusal is not None:
-            await _answer(scope, send_with_headers, *refusal)
+            await _answer(scope, send_with_headers, refusal)
             return
         try:
             await self._app(scope, receive, send_with_headers)
@@ -101,52 +147,127 @@ class Guard:
             # The path is the client's text, so it is not logged; the traceback says enough.
             log.exception("a request failed; this is a bug in streamer")
             if not started:
-                await _answer(scope, send_with_headers, 500, "streamer failed to answer; see log")
+                sentence = "streamer failed to answer; see log"
+                await _answer(scope, send_with_headers, Refusal(500, sentence))
 
-    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
-        """Status and sentence, or None for a request that may pass."""
+    def _refusal(self, scope: Scope) -> Refusal | None:
+        """Why a request may not pass; None when it may."""
         headers = _single_headers(scope)
         if headers is None:
-            return 400, "a header that may come once came twice; send it once"
+            return Refusal(400, "a header that may come once came twice; send it once")
         if not scope["path"].startswith("/") or "\0" in scope["path"]:
-            return 400, "the path must start with /"
+            return Refusal(400, "the path must start with /")
         host = headers.get(b"host", b"").decode("latin-1")
         if not host:
-            return 400, "the Host header is missing; name the server"
+            return Refusal(400, "the Host header is missing; name the server")
         if not self._hosts.allows(host):
-            return 421, (
+            return Refusal(421, (
                 "this server does not answer for that host name; use its IP address, or allow "
                 "the name in streamer's configuration"
-            )
-        if headers.get(b"content-length", b"0").strip(b"0") or b"transfer-encoding" in headers:
-            return 413, "no request to this server has a body; send none"
-        if scope["type"] == "websocket" and b"origin" in headers:
-            try:
-                origin = urlsplit(headers[b"origin"].decode("latin-1")).netloc
-            except ValueError:
-                origin = ""
-            if origin.lower() != host.lower():
-                return 403, "a page of another site may not watch; open this server's own page"
+            ))  # fmt: skip
+        address = scope["client"][0] if scope.get("client") else ""
+        if not self._rates.take(address):
+            return Refusal(429, "too many requests; ask more seldom", ((b"retry-after", b"1"),))
+        method = scope.get("method", "GET")  # a WebSocket has none
+        length = _length(headers)
+        if length is None:
+            return Refusal(400, "the Content-Length is no number; send the length of the body")
+        limit = _body_limit(method, scope["path"])
+        if length > limit or (not limit and b"transfer-encoding" in headers):
+            return Refusal(413, (
+                f"a request to this path has a body of {limit >> 10} KiB at most" if limit else
+                "no request to this path has a body; send none"
+            ))  # fmt: skip
+        asks_only = method in ("GET", "HEAD", "OPTIONS") and scope["type"] != "websocket"
+        if not asks_only and not self._same_site(headers, host):
+            return Refusal(403, (
+                "a page of another site may not watch or change anything here; "
+                "open this server's own page"
+            ))  # fmt: skip
+        return self._unauthorized(scope, headers, method, address)
+
+    def _same_site(self, headers: Mapping[bytes, bytes], host: str) -> bool:
+        """Whether a page that may sends this, or a program: those say nothing of an origin."""
+        origin = headers.get(b"origin")
+        if origin is None:
+            return headers.get(b"sec-fetch-site", b"none") in (b"none", b"same-origin")
+        said = origin.decode("latin-1").lower()
+        if said in self._origins:
+            return True
+        try:
+            return urlsplit(said).netloc == host.lower()
+        except ValueError:
+            return False
+
+    def _unauthorized(
+        self, scope: Scope, headers: Mapping[bytes, bytes], method: str, address: str
+    ) -> Refusal | None:
+        """What to answer somebody who may not do this; None when he may."""
+        needed = _role_for(method, scope["path"])
+        preflight = method == "OPTIONS" and headers.get(b"origin", b"").decode("latin-1") != ""
+        if not self._access.needed or needed is None or (preflight and self._origins):
+            return None
+        role, shown = self._access.of_headers(headers)
+        if role == "control" or role == needed:
+            return None
+        if role is not None:
+            return Refusal(403, "this token may only read; use one with the role control")
+        # A right token is never refused for somebody's wrong ones, so this comes after.
+        if shown and not self._wrong.take(address):
+            return Refusal(429, "too many wrong tokens; wait", ((b"retry-after", b"1"),))
+        html = b"text/html" in headers.get(b"accept", b"")
+        if scope["type"] == "http" and method == "GET" and scope["path"] == "/" and html:
+            return Refusal(303, "log in first", ((b"location", b"/login"),))
+        return Refusal(
+            401,
+            "a token is needed; send Authorization: Bearer TOKEN, or log in at /login",
+            ((b"www-authenticate", b'Bearer realm="streamer"'),),
+        )
+
+
+def _role_for(method: str, path: str) -> Role | None:
+    """The role that a request needs; None when anybody may make it."""
+    if path in OPEN_PATHS or path.startswith("/static/"):
         return None
+    if method in ("GET", "HEAD", "OPTIONS") or path in DETECT_PATHS:
+        return "read"
+    return "control"
 
 
-def _single_headers(scope: Scope) -> MutableMapping[bytes, bytes] | None:
+def _body_limit(method: str, path: str) -> int:
+    """Most bytes of the body of a request; 0 where none has any."""
+    if method == "POST" and path in DETECT_PATHS:
+        return MAX_PICTURE_BODY
+    if method in ("POST", "PUT") and (path == "/login" or path.startswith("/api/v1/cameras")):
+        return MAX_BODY
+    return 0
+
+
+def _length(headers: Mapping[bytes, bytes]) -> int | None:
+    """What the request says of its body, bytes; None when that is no number."""
+    said = headers.get(b"content-length", b"0")
+    return int(said) if said.isdigit() and len(said) <= 20 else None
+
+
+def _single_headers(scope: Scope) -> Mapping[bytes, bytes] | None:
     """The headers by name; None when one that decides something came twice."""
     headers: dict[bytes, bytes] = {}
     for name, value in scope["headers"]:
-        if name in headers and name in (b"host", b"origin", b"content-length"):
+        if name in headers and name in _ONCE:
             return None
         headers[name] = value
     return headers
 
 
-async def _answer(scope: Scope, send: Send, status: int, sentence: str) -> None:
-    body = to_bytes({"error": sentence})
+async def _answer(scope: Scope, send: Send, refusal: Refusal) -> None:
+    body = to_bytes({"error": refusal.sentence})
     kind = "websocket.http.response" if scope["type"] == "websocket" else "http.response"
     headers: list[tuple[bytes, Any]] = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
         (b"connection", b"close"),
+        *refusal.headers,
     ]
-    await send({"type": f"{kind}.start", "status": status, "headers": headers})
+    await send({"type": f"{kind}.start", "status": refusal.status, "headers": headers})
     await send({"type": f"{kind}.body", "body": body})

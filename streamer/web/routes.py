@@ -13,7 +13,10 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from streamer.status import Status
+from streamer.web.access import Access
+from streamer.web.detect import Detecting, detect_routes
 from streamer.web.feeds import feed_socket
+from streamer.web.login import login_routes
 from streamer.web.pictures import OPTIONS, picture_routes
 from streamer.web.readings import status_json, to_bytes
 from streamer.web.viewers import Viewers
@@ -36,6 +39,9 @@ def build_app(
     status: Callable[[], Status],
     metrics: Callable[[str], tuple[bytes, str]],
     pool: Executor,
+    detecting: Detecting | None,
+    access: Access,
+    secure: bool,
 ) -> FastAPI:
     """The application behind the guard.
 
@@ -44,6 +50,9 @@ def build_app(
     """
     # FastAPI's own documentation page loads scripts from another host: it stays off.
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    if detecting is not None:
+        app.include_router(detect_routes(detecting))
+    app.include_router(login_routes(access, secure=secure, form=_STATIC / "login.html"))
     live = viewers.live
     # The page's files are read once, here: no path of a request ever reaches the disk.
     assets = {file.name: (file.read_bytes(), _TYPES[file.suffix]) for file in _STATIC.iterdir()}
@@ -92,7 +101,7 @@ def build_app(
     async def refuse(_: Request, error: HTTPException) -> Response:
         sentence = {
             404: "there is nothing at this path; the page is at /",
-            405: "this path can only be read; use GET",
+            405: "this path does not know that method; see /docs",
         }
         own = error.detail if error.detail not in ("Not Found", "Method Not Allowed") else None
         text = own or sentence.get(error.status_code, "the request cannot be answered")

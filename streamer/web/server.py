@@ -8,23 +8,32 @@ import logging
 import os
 import re
 import socket
+import ssl
 import threading
+import time
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
 from types import TracebackType
 from typing import Final
 
 import uvicorn
+from starlette.middleware.cors import CORSMiddleware
 
-from streamer.errors import BindError
+from streamer.errors import BindError, ConfigError, Exposed
 from streamer.status import Status, Watching
+from streamer.web.access import Access
 from streamer.web.connection import Connection
+from streamer.web.detect import Detecting
 from streamer.web.guard import AllowedHosts, Guard
 from streamer.web.live import LiveView
 from streamer.web.routes import build_app
 from streamer.web.viewers import Viewers
 
 MAX_VIEWERS: Final = 32
+REQUESTS_PER_S: Final = 100.0
 _CLOSE_LIMIT_S: Final = 3.0
 _POLITE_S: Final = 1.0
 _MAX_HEADERS: Final = 16 * 1024
@@ -32,6 +41,14 @@ _MAX_MESSAGE: Final = 16 * 1024
 _BIND: Final = re.compile(
     r"(?:\[(?P<address>[^][]+)\]|(?P<name>[^][:/@\s]+)):(?P<port>[0-9]{1,5})", re.ASCII
 )
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files of this server's certificate, with those up to its authority, and of its key."""
+
+    certificate: Path
+    key: Path
 
 
 class HttpServer:
@@ -48,7 +65,13 @@ class HttpServer:
         live: LiveView,
         status: Callable[[], Status],
         metrics: Callable[[str], tuple[bytes, str]],
+        detecting: Detecting | None = None,
+        access: Access | None = None,
+        insecure: bool = False,
+        tls: TlsFiles | None = None,
         allowed_hosts: Collection[str] = (),
+        origins: Collection[str] = (),
+        requests_per_s: float = REQUESTS_PER_S,
         max_viewers: int = MAX_VIEWERS,
         read_limit_s: float = 10.0,
     ) -> None:
@@ -57,21 +80,52 @@ class HttpServer:
         ``metrics`` gets the Accept header and gives the body and its content type; it and
         ``status`` are called from other threads. ``allowed_hosts`` are names this server answers
         for beside its own (see :class:`streamer.web.guard.AllowedHosts`). A viewer that takes
-        more than ``read_limit_s`` seconds to read one message is cut off. Raises
-        :class:`streamer.errors.BindError`.
+        more than ``read_limit_s`` seconds to read one message is cut off.
+
+        ``detecting`` answers pictures that are sent. Without ``access`` everybody may do
+        everything, and ``bind`` must be of this machine alone unless ``insecure``. Pages of
+        ``origins`` may use this server too; one address may ask ``requests_per_s`` times a second.
+        Raises :class:`streamer.errors.BindError`, :class:`streamer.errors.Exposed`, and
+        ConfigError when the files of ``tls`` are not what they should be.
         """
+        access = access or Access(wall_clock=time.time)
         self._pool = ThreadPoolExecutor(
             max_workers=min(4, os.cpu_count() or 1), thread_name_prefix="http-work"
         )
         self._viewers = Viewers(
             live, status, self._pool, max_viewers=max_viewers, read_limit_s=read_limit_s
         )
-        app = build_app(self._viewers, status=status, metrics=metrics, pool=self._pool)
-        self._socket, host = _listen(bind)
+        self._detecting = detecting
+        app = build_app(
+            self._viewers,
+            status=status,
+            metrics=metrics,
+            pool=self._pool,
+            detecting=detecting,
+            access=access,
+            secure=tls is not None,
+        )
+        if origins:
+            app.add_middleware(
+                CORSMiddleware,
+                allow_origins=list(origins),
+                allow_methods=["GET", "POST", "PUT", "DELETE"],
+                allow_headers=["Authorization", "Content-Type"],
+            )
+        context = _tls_context(tls) if tls is not None else None
+        self._socket, host = _listen(bind, open_to_all=access.needed or insecure)
         self.address = _address(self._socket)
+        self.url = f"{'https' if tls is not None else 'http'}://{self.address}/"
+        guard = Guard(
+            app,
+            AllowedHosts(host, allowed_hosts),
+            access,
+            requests_per_s=requests_per_s,
+            origins=origins,
+        )
         self._server = _Server(
             uvicorn.Config(
-                Guard(app, AllowedHosts(host, allowed_hosts)),
+                guard,
                 http=Connection,
                 ws="websockets-sansio",
                 ws_max_size=_MAX_MESSAGE,
@@ -91,6 +145,7 @@ class HttpServer:
                 timeout_graceful_shutdown=2,
             ),
             self._viewers,
+            context,
         )
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -127,6 +182,8 @@ class HttpServer:
             self._thread.join(_CLOSE_LIMIT_S)
         self._socket.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._detecting is not None:
+            self._detecting.close()
 
     def __enter__(self) -> HttpServer:
         """Start."""
@@ -146,8 +203,12 @@ class HttpServer:
 class _Server(uvicorn.Server):
     """uvicorn, ended by an event from another thread instead of looking ten times a second."""
 
-    def __init__(self, config: uvicorn.Config, viewers: Viewers) -> None:
+    def __init__(
+        self, config: uvicorn.Config, viewers: Viewers, context: ssl.SSLContext | None
+    ) -> None:
         super().__init__(config)
+        config.load()
+        config.ssl = context
         self.ready = threading.Event()
         self._viewers = viewers
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -176,8 +237,26 @@ class _Server(uvicorn.Server):
             connection.transport.abort()
 
 
-def _listen(bind: str) -> tuple[socket.socket, str]:
-    """A listening socket and the host as it was written; raises ``BindError``."""
+def _tls_context(files: TlsFiles) -> ssl.SSLContext:
+    """TLS 1.2 or later with this certificate. Raises ConfigError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        # A key with a password would have OpenSSL ask for it at the terminal.
+        context.load_cert_chain(files.certificate, files.key, password="")
+    except ssl.SSLError:
+        raise ConfigError(
+            ["http.tls: these are no PEM certificate and its key without a password; check them"]
+        ) from None
+    except OSError as error:
+        raise ConfigError(
+            [f"http.tls: a file cannot be read ({error.strerror}); check it"]
+        ) from None
+    return context
+
+
+def _listen(bind: str, *, open_to_all: bool) -> tuple[socket.socket, str]:
+    """A listening socket and the host as it was written; raises ``BindError``, ``Exposed``."""
     parts = _BIND.fullmatch(bind)
     if parts is None or int(parts["port"]) > 65535:
         raise BindError(f"{bind!r} is no address to listen on; write one like 127.0.0.1:8080")
@@ -191,6 +270,11 @@ def _listen(bind: str) -> tuple[socket.socket, str]:
             f"cannot listen on {bind}: {host!r} is no address of any machine; "
             "write one like 127.0.0.1:8080"
         ) from None
+    if not open_to_all and not ip_address(str(address[0]).partition("%")[0]).is_loopback:
+        raise Exposed(
+            f"{bind} can be reached from other machines and no token is asked for; set "
+            "http.tokens, listen on 127.0.0.1, or say http.insecure: true"
+        )
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

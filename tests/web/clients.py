@@ -31,10 +31,8 @@ def picture(socket_, camera=None):
                 return header, jpeg
 
 
-def serve(live, machine, **options):
-    return HttpServer(
-        "127.0.0.1:0", live=live, status=machine.status, metrics=machine.metrics, **options
-    )
+def serve(live, machine, bind="127.0.0.1:0", **options):
+    return HttpServer(bind, live=live, status=machine.status, metrics=machine.metrics, **options)
 
 
 def raw(server, data, limit_s=10.0):

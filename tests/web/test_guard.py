@@ -2,17 +2,18 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 
 import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from streamer.web.access import Access
 from streamer.web.guard import AllowedHosts
 from streamer.web.server import HttpServer
-from tests.web.clients import (
-    raw,
-)
+from tests.web.clients import raw, serve
+from tests.web.pictures import Looking
 from tests.web.synthetic import outcome, until
 
 
@@ -153,3 +154,142 @@ def test_a_fault_of_ours_is_logged_and_answered_without_detail(live, machine, ca
 )  # fmt: skip
 def test_which_hosts_are_ours(bound, more, host, allowed):
     assert AllowedHosts(bound, more).allows(host) is allowed
+
+
+READ, CONTROL = "read-" + "r" * 20, "control-" + "c" * 20
+
+
+@pytest.fixture
+def guarded(live, machine):
+    access = Access(read=[READ], control=[CONTROL], wall_clock=time.time)
+    with serve(live, machine, access=access, detecting=Looking().detecting()) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "nobody", "reader", "controller"),
+    [
+        ("GET", "/healthz", 200, 200, 200),
+        ("GET", "/login", 200, 200, 200),
+        ("GET", "/static/style.css", 200, 200, 200),
+        ("GET", "/", 401, 200, 200),
+        ("HEAD", "/", 401, 200, 200),
+        ("GET", "/metrics", 401, 200, 200),
+        ("GET", "/api/v1/status", 401, 200, 200),
+        ("GET", "/api/v1/cameras/door/snapshot.jpg", 401, 503, 503),
+        ("GET", "/nothing", 401, 404, 404),
+        ("OPTIONS", "/api/v1/status", 401, 405, 405),
+        ("POST", "/detect", 401, 400, 400),
+        ("POST", "/api/v1/detect", 401, 400, 400),
+        ("POST", "/api/v1/status", 401, 403, 405),
+        ("DELETE", "/api/v1/cameras/door", 401, 403, 404),
+        ("BREW", "/", 401, 403, 405),
+    ],
+)
+def test_what_each_role_may_do(guarded, method, path, nobody, reader, controller):
+    url = f"http://{guarded.address}{path}"
+    for token, status in ((None, nobody), (READ, reader), (CONTROL, controller)):
+        headers = {} if token is None else {"authorization": f"Bearer {token}"}
+        answer = httpx.request(method, url, headers=headers)
+        assert answer.status_code == status, (token, answer.text)
+        if status == 401:
+            assert answer.headers["www-authenticate"] == 'Bearer realm="streamer"'
+
+
+def test_a_browser_logs_in_watches_and_logs_out(guarded):
+    with httpx.Client(base_url=f"http://{guarded.address}") as browser:
+        home = browser.get("/", headers={"accept": "text/html,*/*"})
+        assert (home.status_code, home.headers["location"]) == (303, "/login")
+        assert "hidden" in browser.get("/login").text
+        wrong = browser.post("/login", data={"token": "wrong" * 5})
+        assert wrong.status_code == 401
+        assert "hidden" not in wrong.text
+        assert "set-cookie" not in wrong.headers
+        right = browser.post("/login", data={"token": READ})
+        assert (right.status_code, right.headers["location"]) == (303, "/")
+        assert READ not in right.headers["set-cookie"]
+        assert browser.get("/").status_code == 200
+        cookie = f"streamer_session={browser.cookies['streamer_session']}"
+        origin = f"http://{guarded.address}"
+        for headers, accepted in (({"Cookie": cookie}, True), ({}, False)):
+            try:
+                with connect(
+                    f"ws://{guarded.address}/ws/live", additional_headers=headers, origin=origin
+                ):
+                    assert accepted
+            except InvalidStatus as refused:
+                assert not accepted
+                assert refused.response.status_code == 401
+        assert browser.delete("/api/v1/status").status_code == 403
+        assert browser.post("/logout").status_code == 303
+        assert browser.get("/").status_code == 401
+
+
+def test_a_login_by_another_page_or_in_another_shape_is_refused(guarded):
+    url = f"http://{guarded.address}/login"
+    evil = httpx.post(url, data={"token": READ}, headers={"origin": "http://evil.example"})
+    assert evil.status_code == 403
+    assert httpx.post(url, json={"token": READ}).status_code == 415
+    assert httpx.post(url, data={"other": "a"}).status_code == 401
+    assert httpx.post(url, data={f"a{n}": "b" for n in range(99)}).status_code == 400
+
+
+def test_wrong_tokens_are_answered_more_and_more_seldom_and_right_ones_always(guarded):
+    url = f"http://{guarded.address}/api/v1/status"
+    wrong = [
+        httpx.get(url, headers={"authorization": f"Bearer {n:024}"}).status_code for n in range(14)
+    ]
+    assert wrong[:10] == [401] * 10
+    assert wrong[-1] == 429
+    assert httpx.get(url, headers={"authorization": f"Bearer {READ}"}).status_code == 200
+    assert httpx.get(url).status_code == 401  # who shows nothing guesses nothing
+
+
+def test_one_address_may_not_ask_without_end(live, machine):
+    with serve(live, machine, requests_per_s=5) as server, httpx.Client() as client:
+        answers = [client.get(f"http://{server.address}/healthz") for _ in range(40)]
+    codes = [answer.status_code for answer in answers]
+    assert codes[:10] == [200] * 10
+    assert 429 in codes
+    assert next(a for a in answers if a.status_code == 429).headers["retry-after"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 400),
+        ({"origin": "http://{address}"}, 400),
+        ({"sec-fetch-site": "none"}, 400),
+        ({"sec-fetch-site": "same-origin"}, 400),
+        ({"origin": "http://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"origin": "http://{address}.evil.example"}, 403),
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"sec-fetch-site": "same-site"}, 403),
+    ],
+)
+def test_another_sites_page_can_send_nothing_even_where_no_token_is_asked_for(
+    live, machine, headers, status
+):
+    with serve(live, machine, detecting=Looking().detecting()) as server:
+        filled = {name: value.format(address=server.address) for name, value in headers.items()}
+        answer = httpx.post(f"http://{server.address}/detect", headers=filled)
+    assert answer.status_code == status
+
+
+def test_pages_that_were_allowed_may_use_it_from_their_own_site(live, machine):
+    wall = "https://wall.example"
+    access = Access(read=[READ], wall_clock=time.time)
+    with serve(live, machine, access=access, origins=[wall]) as server:
+        url = f"http://{server.address}/api/v1/status"
+        asks = {"access-control-request-method": "GET",
+                "access-control-request-headers": "authorization"}  # fmt: skip
+        allowed = httpx.options(url, headers={"origin": wall, **asks})
+        assert allowed.status_code == 200
+        assert allowed.headers["access-control-allow-origin"] == wall
+        assert "access-control-allow-credentials" not in allowed.headers
+        got = httpx.get(url, headers={"origin": wall, "authorization": f"Bearer {READ}"})
+        assert got.headers["access-control-allow-origin"] == wall
+        assert httpx.get(url, headers={"origin": wall}).status_code == 401
+        evil = httpx.options(url, headers={"origin": "https://evil.example", **asks})
+        assert "access-control-allow-origin" not in evil.headers

@@ -41,7 +41,7 @@ def test_every_path_answers_get_and_head_with_safe_headers(server, live, path, k
         assert "unsafe" not in policy
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["x-frame-options"] == "DENY"
-        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["referrer-policy"] == "same-origin"
         assert "server" not in answer.headers
         assert "access-control-allow-origin" not in answer.headers
 

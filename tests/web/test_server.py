@@ -3,16 +3,19 @@ from __future__ import annotations
 import errno
 import gc
 import socket
+import ssl
 import threading
 import time
 
 import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
-from streamer.errors import BindError
+from streamer.errors import BindError, ConfigError, Exposed
+from streamer.web.access import Access
 from streamer.web.live import LiveView
-from streamer.web.server import HttpServer
+from streamer.web.server import HttpServer, TlsFiles
 from tests.web.clients import (
     hello,
     open_files,
@@ -22,7 +25,7 @@ from tests.web.clients import (
     stalled,
     watch,
 )
-from tests.web.synthetic import CAMERAS, Playing, until
+from tests.web.synthetic import CAMERAS, Playing, outcome, until
 
 
 def test_close_is_in_time_with_viewers_of_every_kind_and_leaves_nothing(machine):
@@ -113,7 +116,7 @@ def test_the_page_that_asks_while_it_ends_is_not_kept_waiting(live, machine):
 )  # fmt: skip
 def test_a_bad_address_is_one_sentence(live, machine, bind):
     with pytest.raises(BindError) as error:
-        HttpServer(bind, live=live, status=machine.status, metrics=machine.metrics)
+        serve(live, machine, bind=bind, insecure=True)
     assert "\n" not in str(error.value)
     assert any(word in str(error.value) for word in ("write one like", "use 127.0.0.1"))
 
@@ -137,9 +140,47 @@ def test_a_port_that_is_not_permitted_is_one_sentence(live, machine, monkeypatch
 
 def test_ipv6_and_every_address(live, machine):
     for bind in ("[::1]:0", "0.0.0.0:0", "localhost:0"):
-        with HttpServer(bind, live=live, status=machine.status, metrics=machine.metrics) as server:
+        with serve(live, machine, bind=bind, insecure=True) as server:
             port = server.address.rsplit(":", 1)[1]
             host = "[::1]" if bind.startswith("[") else "127.0.0.1"
             assert httpx.get(f"http://{host}:{port}/healthz").status_code == 200
             if bind.startswith("["):
                 assert server.address == f"[::1]:{port}"
+
+
+def test_nobody_else_is_let_in_by_accident(live, machine):
+    for bind in ("0.0.0.0:0", "[::]:0"):
+        with pytest.raises(Exposed, match=r"http\.tokens, listen on 127\.0\.0\.1, or say"):
+            serve(live, machine, bind=bind)
+    access = Access(read=["r" * 24], wall_clock=time.time)
+    for options in ({"access": access}, {"insecure": True}):
+        with serve(live, machine, bind="0.0.0.0:0", **options) as server:
+            port = server.address.rsplit(":", 1)[1]
+            assert httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
+
+
+def test_tls_by_certificate_files(live, machine, tls_files):
+    with serve(live, machine, tls=tls_files) as server:
+        port = server.address.rsplit(":", 1)[1]
+        trusting = ssl.create_default_context(cafile=str(tls_files.certificate))
+        assert httpx.get(f"https://localhost:{port}/healthz", verify=trusting).status_code == 200
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"https://localhost:{port}/healthz")
+        with pytest.raises(httpx.HTTPError):
+            httpx.get(f"http://localhost:{port}/healthz")
+        with connect(f"wss://localhost:{port}/ws/live", ssl=trusting) as viewer:
+            hello(viewer)
+            live.write(outcome("door"))
+            assert picture(viewer)[0]["camera"] == "door"
+
+
+def test_certificates_that_are_none_are_one_sentence(live, machine, tls_files, tmp_path):
+    wrong = tmp_path / "wrong.pem"
+    wrong.write_text("nothing")
+    for files, says in (
+        (TlsFiles(tls_files.key, tls_files.key), "no PEM certificate"),
+        (TlsFiles(wrong, tls_files.key), "no PEM certificate"),
+        (TlsFiles(tmp_path / "gone.pem", tls_files.key), "cannot be read"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            serve(live, machine, tls=files)

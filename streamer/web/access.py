@@ -1,0 +1,118 @@
+"""Who may do what: bearer tokens for programs, a cookie for the page.
+
+A cookie holds no secret of ours and nothing is kept of it: it is the instant until which it is
+good and a MAC of that by the token it was given for (RFC 2104). So it outlives a restart, and ends
+with its token.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Collection, Mapping
+from http.cookies import CookieError, SimpleCookie
+from typing import Final, Literal, TypeAlias
+
+Role: TypeAlias = Literal["read", "control"]
+"""What somebody may do: look (and send pictures), or change things too."""
+
+COOKIE: Final = "streamer_session"
+COOKIE_S: Final = 30 * 24 * 3600
+"""How long a login holds, seconds: a wall screen is left on for weeks."""
+
+_COOKIE: Final = re.compile(r"(?P<until>[0-9]{1,12})\.(?P<mac>[0-9a-f]{64})", re.ASCII)
+_LONGEST: Final = 1024
+
+
+class Access:
+    """Knows the tokens of each role. Without any, everybody may do everything."""
+
+    def __init__(
+        self,
+        *,
+        read: Collection[str] = (),
+        control: Collection[str] = (),
+        wall_clock: Callable[[], float],
+    ) -> None:
+        """Tokens of the role ``control`` may also read; ``wall_clock`` gives Unix seconds."""
+        tokens: list[tuple[Role, str]] = [("control", token) for token in control]
+        tokens += [("read", token) for token in read]
+        self._tokens = [(role, token.encode()) for role, token in tokens]
+        self._wall_clock = wall_clock
+
+    @property
+    def needed(self) -> bool:
+        """Whether anybody has to show anything."""
+        return bool(self._tokens)
+
+    def of_token(self, token: str) -> Role | None:
+        """The role of a token; None when it is not one of ours.
+
+        It takes as long for a wrong token as for a right one, and as long for one that is nearly
+        right as for any other.
+        """
+        given = hashlib.sha256(token[:_LONGEST].encode("utf-8", "surrogatepass")).digest()
+        found: Role | None = None
+        for role, known in self._tokens:
+            same = hmac.compare_digest(hashlib.sha256(known).digest(), given)
+            if same and found is None:
+                found = role
+        return found
+
+    def of_headers(self, headers: Mapping[bytes, bytes]) -> tuple[Role | None, bool]:
+        """The role that a request shows, and whether it showed anything at all.
+
+        ``headers`` are by name, in lower case. A token in ``Authorization`` decides alone.
+        """
+        shown = headers.get(b"authorization")
+        if shown is not None:
+            scheme, _, token = shown.decode("latin-1").strip().partition(" ")
+            return (self.of_token(token.strip()) if scheme.lower() == "bearer" else None), True
+        cookie = _cookie_in(headers.get(b"cookie", b"").decode("latin-1"))
+        return (self._of_cookie(cookie), True) if cookie is not None else (None, False)
+
+    def _of_cookie(self, value: str) -> Role | None:
+        parts = _COOKIE.fullmatch(value)
+        if parts is None or int(parts["until"]) <= self._wall_clock():
+            return None
+        found: Role | None = None
+        for role, token in self._tokens:
+            same = hmac.compare_digest(_mac(token, parts["until"]), parts["mac"])
+            if same and found is None:
+                found = role
+        return found
+
+    def cookie(self, token: str, *, secure: bool) -> str | None:
+        """The Set-Cookie header for whoever has shown ``token``; None when it is not one of ours.
+
+        ``secure``: the browser is to send it over TLS only.
+        """
+        if self.of_token(token) is None:
+            return None
+        until = str(int(self._wall_clock()) + COOKIE_S)
+        return _set_cookie(f"{until}.{_mac(token.encode(), until)}", COOKIE_S, secure)
+
+
+def forget_cookie(*, secure: bool) -> str:
+    """The Set-Cookie header that has a browser forget its login."""
+    return _set_cookie("", 0, secure)
+
+
+def _set_cookie(value: str, seconds: int, secure: bool) -> str:
+    words = f"{COOKIE}={value}; Max-Age={seconds}; Path=/; HttpOnly; SameSite=Strict"
+    return f"{words}; Secure" if secure else words
+
+
+def _mac(token: bytes, until: str) -> str:
+    return hmac.new(token, f"streamer login until {until}".encode(), hashlib.sha256).hexdigest()
+
+
+def _cookie_in(header: str) -> str | None:
+    if COOKIE not in header:
+        return None
+    try:
+        cookie = SimpleCookie(header).get(COOKIE)
+    except CookieError:
+        return None
+    return None if cookie is None else cookie.value

@@ -1,0 +1,175 @@
+"""Faces in a picture that somebody sends: ``POST /api/v1/detect``, also at ``/detect``.
+
+As many pictures as may wait at one time are let in and the rest is told to come again; nothing of
+a picture is decoded before its size is known from its first bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Final
+
+from fastapi import APIRouter, Request, Response
+from starlette.exceptions import HTTPException
+
+from streamer.capture.stills import picture_size
+from streamer.flow.channel import Closed
+from streamer.types import LANDMARKS, Failure, Outcome, Picture, Result
+from streamer.vision.still import Still, decode_still
+from streamer.web.body import body_of
+from streamer.web.guard import DETECT_PATHS, MAX_PICTURE_BODY
+from streamer.web.multipart import part_of
+from streamer.web.readings import to_bytes
+
+MAX_PIXELS: Final = 36_000_000
+"""Most pixels of a picture: 36 megapixels are 108 MB decoded, and one is decoded at a time."""
+
+ANSWER_LIMIT_S: Final = 20.0
+"""Seconds that a picture may wait for its turn behind the cameras."""
+
+_NICE: Final = 10
+_RAW: Final = ("", "application/octet-stream", "application/x-www-form-urlencoded")
+"""Types of a body that is the picture itself, besides image/…; the last is what curl says."""
+
+
+class Detecting:
+    """Answers those who send pictures. Its methods belong to one event loop."""
+
+    def __init__(
+        self,
+        look: Callable[[Picture], Future[Outcome]],
+        *,
+        model: str,
+        longest: int,
+        waiting: int,
+    ) -> None:
+        """``look`` has a picture looked at, and may raise Closed; it is called off the loop.
+
+        ``longest`` is the long side of the detector's input, pixels: nothing larger is kept. At
+        most ``waiting`` pictures are on their way at one time.
+        """
+        self._look = look
+        self._model = model
+        self._longest = longest
+        self._waiting = waiting
+        self._inside = 0
+        # One thread, and one that steps back: cameras come first.
+        self._decoding = ThreadPoolExecutor(1, "http-decode", initializer=_step_back)
+
+    def close(self) -> None:
+        """Let go of the thread."""
+        self._decoding.shutdown(wait=False, cancel_futures=True)
+
+    async def answer(self, request: Request) -> Response:
+        """The faces of the picture in the request, or HTTPException with a sentence."""
+        if self._inside >= self._waiting:
+            raise _later(f"{self._waiting} pictures wait already; send it again in a second")
+        self._inside += 1
+        try:
+            body = await body_of(request, MAX_PICTURE_BODY)
+            loop = asyncio.get_running_loop()
+            kind = request.headers.get("content-type", "")
+            still, asked = await loop.run_in_executor(self._decoding, self._ask, body, kind)
+            del body
+            try:
+                async with asyncio.timeout(ANSWER_LIMIT_S):
+                    outcome = await asyncio.wrap_future(asked)
+            except TimeoutError:
+                raise _later("the cameras leave no time for this picture; try later") from None
+        except RuntimeError as error:  # the pool has been closed
+            raise _later("streamer is stopping") from error
+        finally:
+            self._inside -= 1
+        if isinstance(outcome, Failure):
+            raise _later("the detector could not look at this picture; the log says why")
+        answer = faces_json(outcome, still.width, still.height, self._model)
+        headers = {"cache-control": "no-store"}
+        return Response(to_bytes(answer), media_type="application/json", headers=headers)
+
+    def _ask(self, body: bytes, kind: str) -> tuple[Still, Future[Outcome]]:
+        """On the decoding thread: from a body to a picture that is being looked at."""
+        still = picture_in(body, kind, self._longest)
+        try:
+            return still, self._look(still)
+        except Closed:
+            raise _later("streamer is stopping") from None
+
+
+def detect_routes(detecting: Detecting) -> APIRouter:
+    """The paths at which pictures are taken: the one of the API, and the one others know."""
+    router = APIRouter()
+    for path in sorted(DETECT_PATHS):
+        router.add_api_route(path, detecting.answer, methods=["POST"])
+    return router
+
+
+def picture_in(body: bytes, content_type: str, longest: int) -> Still:
+    """The picture of a body, decoded. Raises HTTPException with a sentence: 400, 413 or 415."""
+    kind = content_type.partition(";")[0].strip().lower()
+    try:
+        if kind == "multipart/form-data":
+            body = part_of(body, content_type, "image")
+        elif kind not in _RAW and not kind.startswith("image/"):
+            raise HTTPException(
+                415, "the body is neither a picture nor a form; use curl -F image=@face.jpg"
+            )
+        if not body:
+            raise ValueError("the picture is empty; send a JPEG, PNG, WebP or BMP file")
+        size = picture_size(body)
+        if size is None:
+            raise HTTPException(
+                415, "this is no picture that is read here; send a JPEG, PNG, WebP or BMP file"
+            )
+        if size[0] * size[1] > MAX_PIXELS:
+            most = MAX_PIXELS // 1_000_000
+            raise HTTPException(413, f"the picture has more than {most} megapixels; shrink it")
+        return decode_still(body, *size, longest=longest)
+    except ValueError as error:
+        raise HTTPException(400, str(error)) from None
+
+
+def faces_json(result: Result, width: int, height: int, model: str) -> dict[str, Any]:
+    """What is answered: faces best first, pixels of the upright picture, to 0.01.
+
+    Boxes are clipped to the picture; a point may lie beside it, where the face goes on.
+    """
+    faces = result.tracks.faces
+    boxes = faces.boxes.astype(float)
+    boxes[:, 0::2] = boxes[:, 0::2].clip(0, width)
+    boxes[:, 1::2] = boxes[:, 1::2].clip(0, height)
+    stamps = result.stamps
+    return {
+        "faces": [
+            {
+                "bbox": box,
+                "keypoints": dict(zip(LANDMARKS, points, strict=True)),
+                "confidence": confidence,
+            }
+            for box, points, confidence in zip(
+                boxes.round(2).tolist(),
+                faces.landmarks.astype(float).round(2).tolist(),
+                faces.scores.astype(float).round(5).tolist(),
+                strict=True,
+            )
+        ],
+        "width": width,
+        "height": height,
+        "model": model,
+        "inference_ms": round(1000 * (stamps.detected_at - stamps.taken_at), 2),
+    }
+
+
+def _later(sentence: str) -> HTTPException:
+    return HTTPException(503, sentence, {"retry-after": "1"})
+
+
+def _step_back() -> None:
+    """Have this thread run when others leave it time (Linux knows a niceness of threads)."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+    except OSError:
+        pass  # then it runs like the others

@@ -1,0 +1,109 @@
+"""Tokens, cookies and what they open."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamer.web.access import COOKIE, COOKIE_S, Access, forget_cookie
+
+READ = "r" * 24
+CONTROL = "c" * 24
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def access(clock: Clock | None = None) -> Access:
+    return Access(read=[READ, "another-" + READ], control=[CONTROL], wall_clock=clock or Clock())
+
+
+@pytest.mark.parametrize(
+    ("token", "role"),
+    [
+        (READ, "read"),
+        ("another-" + READ, "read"),
+        (CONTROL, "control"),
+        ("", None),
+        (CONTROL[:-1], None),
+        (CONTROL + "c", None),
+        (CONTROL.upper(), None),
+        ("ç" * 24, None),
+        ("\udc80", None),
+        ("c" * 100_000, None),
+    ],
+)
+def test_a_token_has_its_role_and_nothing_else_has_one(token, role):
+    assert access().of_token(token) == role
+
+
+@pytest.mark.parametrize(
+    ("header", "role"),
+    [
+        (f"Bearer {READ}", "read"),
+        (f"bearer   {CONTROL} ", "control"),
+        (f"Basic {CONTROL}", None),
+        (CONTROL, None),
+        ("Bearer", None),
+        ("", None),
+    ],
+)
+def test_the_authorization_header(header, role):
+    assert access().of_headers({b"authorization": header.encode()}) == (role, True)
+
+
+def test_nothing_shown_is_not_something_wrong():
+    assert access().of_headers({}) == (None, False)
+    assert access().of_headers({b"cookie": b"other=1"}) == (None, False)
+
+
+def value(header: str) -> str:
+    return header.partition("=")[2].partition(";")[0]
+
+
+def test_a_cookie_holds_no_token_and_for_its_time():
+    clock = Clock()
+    made = access(clock).cookie(CONTROL, secure=False)
+    assert made is not None
+    assert CONTROL not in made
+    assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= set(made.split("; "))
+    assert "Secure" not in made
+    headers = {b"cookie": f"a=b; {COOKIE}={value(made)}".encode()}
+    assert access(clock).of_headers(headers) == ("control", True)  # after a restart too
+    clock.now += COOKIE_S - 1
+    assert access(clock).of_headers(headers) == ("control", True)
+    clock.now += 1
+    assert access(clock).of_headers(headers) == (None, True)
+
+
+def test_a_cookie_ends_with_its_token():
+    clock = Clock()
+    made = access(clock).cookie(READ, secure=True)
+    assert made is not None
+    assert "Secure" in made.split("; ")
+    other = Access(read=[CONTROL], wall_clock=clock)
+    assert other.of_headers({b"cookie": f"{COOKIE}={value(made)}".encode()}) == (None, True)
+
+
+@pytest.mark.parametrize("forged", ["", "1.2", "9999999999." + "0" * 64, "9" * 99, "é", '"'])
+def test_a_cookie_that_is_not_ours_opens_nothing(forged):
+    role, _ = access().of_headers({b"cookie": f"{COOKIE}={forged}".encode("latin-1")})
+    assert role is None
+
+
+def test_no_more_time_can_be_written_into_a_cookie():
+    clock = Clock()
+    made = value(str(access(clock).cookie(READ, secure=False)))
+    longer = str(int(made.partition(".")[0]) + 1) + made[made.index(".") :]
+    assert access(clock).of_headers({b"cookie": f"{COOKIE}={longer}".encode()}) == (None, True)
+
+
+def test_a_wrong_token_gets_no_cookie_and_a_login_is_forgotten():
+    assert access().cookie("wrong" * 5, secure=False) is None
+    assert "Max-Age=0" in forget_cookie(secure=False)
+    assert not Access(wall_clock=Clock()).needed
+    assert access().needed
