@@ -54,6 +54,9 @@ def _camera(camera: CameraStatus, now: float) -> dict[str, Any]:
         "reason": source.reason,
         "detail": redact(source.detail),
         "for_s": _rounded(max(0.0, now - source.since_at)),
+        "retry_in_s": _rounded(
+            None if source.retry_at is None else max(0.0, source.retry_at - now)
+        ),
         "losses": dict(source.losses or {}),
         "decode_errors": source.decode_errors,
         "frozen": source.frozen,

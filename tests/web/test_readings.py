@@ -27,6 +27,7 @@ def test_every_field_of_a_camera_is_told():
         "reason": "",
         "detail": "",
         "for_s": 60.0,
+        "retry_in_s": None,
         "losses": {},
         "decode_errors": 0,
         "frozen": False,
