@@ -10,11 +10,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts.pages import dashboards, metrics
+from scripts.pages import dashboards, logs, metrics
 
 ROOT = Path(__file__).resolve().parent.parent
 
 PAGES: dict[str, Callable[[], str]] = {
+    "docs/logs.md": logs.page,
     "docs/metrics.md": metrics.page,
     "deploy/grafana/dashboards/fleet.json": dashboards.fleet,
     "deploy/grafana/dashboards/camera.json": dashboards.camera,
