@@ -58,6 +58,7 @@ LABEL org.opencontainers.image.title="streamer" \
 ENV PATH=/opt/streamer/bin:${PATH} \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
+    ORT_DISABLE_TELEMETRY=1 \
     RETINAFACE_MODEL_PATH=/opt/streamer/models \
     XDG_CACHE_HOME=/var/cache/streamer
 RUN groupadd --gid 10001 streamer \

@@ -193,6 +193,14 @@ def _command(stage: Stage, command: list[str], binds: list[str], locked: bool) -
     return ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", "\n".join(lines)]
 
 
+def children(pid: int) -> list[int]:
+    """The processes that ``pid`` started and that still run; none when it has ended."""
+    try:
+        return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
 def try_it(stage: Stage) -> None:
     """Run the image as docker-compose.yml does, and end it as Docker does."""
     (stage.root / "etc/streamer/streamer.yaml").write_text(DEMO)
@@ -204,7 +212,7 @@ def try_it(stage: Stage) -> None:
         asked = [*check[:-1], check[-1].replace("healthz", "metrics")]
         seen = asked[-1].rstrip() + (
             "; t = u.urlopen('http://127.0.0.1:8080/metrics').read().decode(); "
-            "import re; n = re.search(r'faces_detected_total.* ([0-9.e+]+)', t); "
+            "import re; n = re.search(r'^streamer_faces_detected_total.* ([0-9.e+]+)', t, re.M); "
             "print('faces counted:', n[1]); assert float(n[1]) > 0"
         )
         for attempt in range(60):
@@ -218,18 +226,20 @@ def try_it(stage: Stage) -> None:
             sys.exit("it never became healthy")
         time.sleep(3)
         inside(stage, [*check[:-1], seen], binds=[], locked=True)
-        child = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0]
+        (child,) = children(process.pid)
         status = Path(f"/proc/{child}/status").read_text()
         print(
             *re.findall(r"^(?:Uid|CapEff|CapBnd|NoNewPrivs|NSpid):.*", status, re.MULTILINE),
             sep="\n",
         )
         began = time.monotonic()
-        os.kill(int(child), 15)
+        os.kill(child, 15)
         code = process.wait(30)
         print(f"SIGTERM: ended with {code} after {time.monotonic() - began:.1f} s")
         assert code == 0
     finally:
+        for child in children(process.pid):  # setpriv takes away the signal at a parent's death
+            os.kill(child, 9)
         process.kill()
         process.wait()
 

@@ -7,6 +7,7 @@ but what they say of themselves, so this is no door.
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from collections.abc import Iterable
 from importlib import import_module
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from streamer.inference.gpu_memory import gpu_memory
+from streamer.inference.runtime import NO_TELEMETRY
 
 DECODERS: Final = {
     "h264": ("h264",),
@@ -37,6 +39,7 @@ def probe_library(_payload: bytes, *, name: str) -> dict[str, Any]:
     that opened, or None), ``zmq`` adds ``libzmq``, ``onnxruntime`` adds ``providers`` and
     ``cuda`` (the release it was built for, or None).
     """
+    os.environ.setdefault(NO_TELEMETRY, "1")
     try:
         module: Any = import_module(name)
     except Exception as error:  # noqa: BLE001 - whatever an import raises is the finding

@@ -66,7 +66,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "python_multipart": ("web/multipart.py",),
     "h11": ("web/",),
     "msgspec": ("events.py", "track_events.py", "heartbeat_events.py", "client/"),
-    "onnxruntime": ("inference/session.py",),
+    "onnxruntime": ("inference/runtime.py",),
     "prometheus_client": ("publish/metrics.py",),
     "pydantic": ("config.py", "config_sections.py", "front.py", "web/"),
     "pydantic_core": ("config.py", "web/"),
@@ -100,7 +100,7 @@ WALL_CLOCK = {
 SECRETS = ("capture/",)
 """Who may call ``.reveal()``."""
 
-ENVIRONMENT = (*(f"{name}.py" for name in sorted(CLI)), "resources.py")
+ENVIRONMENT = (*(f"{name}.py" for name in sorted(CLI)), "resources.py", "inference/runtime.py")
 """Who may read the environment; everybody else is given what he needs."""
 
 MAX_LINES = 350

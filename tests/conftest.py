@@ -1,6 +1,7 @@
 """Fixtures that every test may use, and the two plugins of the suite."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -21,6 +22,8 @@ pytest_plugins = ["tests.plugin_needs", "tests.plugin_leaks"]
 
 # The fault matrix takes long and has a command of its own: `make faults` names its folder.
 collect_ignore = [] if any("faults" in argument for argument in sys.argv) else ["faults"]
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # for tests that import onnxruntime themselves
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = ROOT / "models" / "retinaface_mnet025.onnx"

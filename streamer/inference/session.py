@@ -20,7 +20,7 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from streamer.errors import DetectionFailed, DeviceError, MissingDependency, ModelError, OutOfMemory
+from streamer.errors import DetectionFailed, DeviceError, ModelError, OutOfMemory
 from streamer.inference.contract import Network, ports_of
 from streamer.inference.cpu import PlainNetwork, QuickNetwork
 from streamer.inference.cuda import BoundNetwork, GpuOptions, batch_sizes
@@ -44,12 +44,11 @@ from streamer.inference.providers import (
     sorrow,
 )
 from streamer.inference.quicken import quicken
+from streamer.inference.runtime import onnxruntime
 from streamer.inference.watchdog import Watchdog, Watched
 from streamer.types import Floats, Image
 
 _Outputs = TypeVar("_Outputs")
-
-_INSTALL: Final = "install it with: pip install 'streamer[cpu]' or 'streamer[gpu]', not both"
 
 RUN_S: Final = 5.0
 """A run may take so long, or :data:`WARM_UPS` times as long as the warm-up, if that is more."""
@@ -274,7 +273,7 @@ def open_session(
     if threads < 1:
         raise ValueError(f"threads must be at least 1, not {threads}")
     asked = parse_device(device)
-    ort = _onnxruntime()
+    ort = onnxruntime()
     gpu = gpu or GpuOptions()
     with _OPENING:
         warning = None
@@ -311,7 +310,7 @@ def gpu_build() -> bool:
 
     Raises :class:`MissingDependency` without onnxruntime.
     """
-    return built_with(_onnxruntime(), "cuda")
+    return built_with(onnxruntime(), "cuda")
 
 
 def _open_proved(
@@ -332,19 +331,3 @@ def _open_proved(
         reason, _, _ = str(error).rpartition("; ")  # the rest is advice for later
         raise sorrow(ort, asked, "", f"its first run failed: {reason}") from None
     return session
-
-
-def _onnxruntime() -> ModuleType:
-    try:
-        import onnxruntime
-    except ImportError:
-        raise MissingDependency(f"onnxruntime is not installed; {_INSTALL}") from None
-    # Removing one of the two builds leaves an empty folder of the other, which still imports.
-    if not hasattr(onnxruntime, "InferenceSession"):
-        raise MissingDependency(
-            "onnxruntime is damaged, as happens when its CPU and GPU builds were both installed; "
-            f"uninstall both, then {_INSTALL}"
-        )
-    onnxruntime.set_default_logger_severity(3)  # errors only: no warnings about strange hardware
-    module: ModuleType = onnxruntime
-    return module
