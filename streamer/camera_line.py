@@ -69,11 +69,13 @@ class CameraLine:
         size: int,
         clock: Callable[[], float],
         *,
+        confident: float = 0.0,
         before: CameraLine | None,
     ) -> None:
         """Join the parts; :class:`Cameras` makes one for each camera.
 
-        ``size`` is the long side of the detector's input.
+        ``size`` is the long side of the detector's input; a face of a confidence below
+        ``confident`` is none, unless it is one that is known.
         ``before``: the line whose place it takes, if any. Frame numbers and counters go on.
         """
         self.name = name
@@ -116,7 +118,7 @@ class CameraLine:
         lost_s = max(LOST_S, follows_s)
         self.work = CameraWork(
             detector,
-            FaceTracker(ids=self.ids, max_lost_s=lost_s),
+            FaceTracker(confident=confident, ids=self.ids, max_lost_s=lost_s),
             self.meters,
             size,
             camera.fill,

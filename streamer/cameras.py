@@ -213,10 +213,10 @@ class Cameras:
         return camera.input_size or self._model.input_size
 
     def detector(self, size: int) -> Detector:
-        """The detector of an input size; made when it is first asked for."""
+        """The detector of an input size, weak faces included; made when it is first asked for."""
         with self._making:
             if size not in self._detectors:
-                self._detectors[size] = self._engine.detector(self._model, size)
+                self._detectors[size] = self._engine.detector(self._model, size, weak=True)
             return self._detectors[size]
 
     def settle(self) -> None:
@@ -248,7 +248,7 @@ class Cameras:
         size = self._size(camera)
         line = CameraLine(
             name, camera, source, self._lanes, self.detector(size), size, self._clock,
-            before=before,
+            confident=self._model.confidence, before=before,
         )  # fmt: skip
         if line.adaptive:
             self._take(self._step, line)

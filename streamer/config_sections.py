@@ -170,7 +170,13 @@ class Model(Section):
     input_size: InputSize = Field(
         640, description="long side of the detector's input in pixels, a multiple of 32"
     )
-    confidence: float = Field(0.6, gt=0, lt=1, description="least confidence of a face, 0 to 1")
+    confidence: float = Field(
+        0.6,
+        gt=0,
+        lt=1,
+        description="least confidence of a new face, 0 to 1; one that is known is followed down to "
+        "two thirds of it",
+    )
     nms: float = Field(0.4, gt=0, le=1, description="boxes that overlap more (IoU) are one face")
     max_faces: int = Field(200, ge=1, le=1000, description="most faces in one picture")
 

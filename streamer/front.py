@@ -12,6 +12,7 @@ from streamer.config import Config, Http
 from streamer.config_sections import FILE, TOKEN_RULE, is_token
 from streamer.errors import ConfigError
 from streamer.flow.fan import FanIn
+from streamer.inference.detector import ConfidentOnly
 from streamer.protocols import Detector
 from streamer.stages import Job
 from streamer.status import Status
@@ -45,7 +46,7 @@ def open_front(
         size, waiting = config.model.input_size, http.detect.waiting
         asking = Asking(
             lanes,
-            lambda: detector(size),
+            lambda: ConfidentOnly(detector(size), config.model.confidence),
             size=size,
             waiting=waiting,
             weight=http.detect.priority,

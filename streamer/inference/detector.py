@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from streamer.inference.ladder import Ladder
 from streamer.inference.session import Session
+from streamer.protocols import Detector
 from streamer.types import Faces, Picture
 from streamer.vision.folded import from_folded, overfull, to_pixels
 from streamer.vision.letterbox import Letterbox
@@ -185,3 +186,25 @@ class RetinaFace:
                         for _ in range(2 * at_once)]  # fmt: skip
                 for run in runs:
                     run.result()
+
+
+class ConfidentOnly:
+    """A :class:`streamer.protocols.Detector` that keeps the faces of another that are sure enough.
+
+    For whom weak faces are of no use: those who look at one picture, and follow nobody.
+    """
+
+    def __init__(self, detector: Detector, confidence: float) -> None:
+        """Keep faces with a score over ``confidence`` (0..1)."""
+        self._detector = detector
+        self._confidence = confidence
+
+    def detect(self, pictures: Sequence[Picture]) -> list[Faces]:
+        """As the other, less its weak faces. Raises what it raises."""
+        kept = []
+        for faces in self._detector.detect(pictures):
+            count = int(np.count_nonzero(faces.scores > self._confidence))  # they are best first
+            kept.append(
+                Faces(faces.boxes[:count], faces.scores[:count], faces.landmarks[:count])
+            )  # fmt: skip
+        return kept

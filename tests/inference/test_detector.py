@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from streamer.errors import DetectionFailed, OutOfMemory
-from streamer.inference.detector import RetinaFace
+from streamer.inference.detector import ConfidentOnly, RetinaFace
 from streamer.inference.ladder import MemoryCounts
 from streamer.inference.session import Session, open_session
 from streamer.types import Faces, Floats
@@ -285,3 +285,14 @@ def test_the_memory_of_all_workers_is_taken_at_the_warm_up() -> None:
     RetinaFace(fresh).warm_up(128, 72, at_once=3)
     assert len(met) == 6
     assert len(fresh.warmed) == 1
+
+
+def test_the_weak_faces_of_another_may_be_left_out() -> None:
+    pictures = [scaled("astronaut.png", 160, 160), ArrayPicture(shipped("chelsea.png"))]
+    weak = RetinaFace(session(), confidence=0.05).detect(pictures)
+    assert any((faces.scores <= 0.6).any() for faces in weak)
+    sure = ConfidentOnly(RetinaFace(session(), confidence=0.05), 0.6).detect(pictures)
+    for ours, theirs in zip(
+        sure, RetinaFace(session(), confidence=0.6).detect(pictures), strict=True
+    ):
+        same(ours, theirs)
