@@ -77,7 +77,10 @@ DOORS: dict[str, tuple[str, ...]] = {
     "typer": ("cli.py", "cli_keys.py", "cli_measure.py", "cli_models.py", "terminal.py"),
     "uvicorn": ("web/",),
     "yaml": ("yaml_file.py",),
-    "zmq": ("publish/zeromq.py", "publish/replay.py", "publish/gate.py", "keys.py", "client/"),
+    "zmq": (
+        "publish/zeromq.py", "publish/replay.py", "publish/gate.py", "publish/peers.py",
+        "keys.py", "client/",
+    ),
     # Arrays travel everywhere but on the ground floors and to subscribers.
     "numpy": (
         "types.py", "testing.py", "app.py", "asking.py", "detect.py", "events.py", "stages.py",

@@ -22,6 +22,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from streamer.keys import MAX_KEYS, BadKey, read_allowed, read_pair
 from streamer.log import get_logger
+from streamer.publish.peers import Peers
 
 _log = get_logger("gate")
 
@@ -138,13 +139,18 @@ class Gate:
         """Connections refused, by each of :data:`REASONS`. It may be read from any thread."""
         return dict(self._refused)
 
-    def guard(self, context: zmq.Context[zmq.Socket[bytes]], socket: zmq.Socket[bytes]) -> None:
-        """Let only peers with an allowed key connect to ``socket``. Once, before it is bound."""
+    def guard(
+        self, context: zmq.Context[zmq.Socket[bytes]], socket: zmq.Socket[bytes], peers: Peers
+    ) -> None:
+        """Let only peers with an allowed key connect to ``socket``. Once, before it is bound.
+
+        ``peers`` is told who comes and goes, and asked to look at them.
+        """
         socket.setsockopt(zmq.CURVE_SERVER, 1)
         socket.setsockopt(zmq.CURVE_SECRETKEY, self._secret)
         socket.setsockopt_string(zmq.ZAP_DOMAIN, _DOMAIN)
         socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
-        socket.monitor(_MONITOR, _REFUSALS)
+        socket.monitor(_MONITOR, _REFUSALS | peers.EVENTS)
         asked = context.socket(zmq.REP)
         asked.bind(_ZAP)
         monitor = context.socket(zmq.PAIR)
@@ -153,7 +159,10 @@ class Gate:
         monitor.connect(_MONITOR)
         stopped, stopping = sockets.socketpair()
         thread = threading.Thread(
-            target=self._serve, args=(asked, monitor, stopped), name="publish:gate", daemon=True
+            target=self._serve,
+            args=(asked, monitor, stopped, peers),
+            name="publish:gate",
+            daemon=True,
         )
         thread.start()
 
@@ -173,16 +182,20 @@ class Gate:
             end()
 
     def _serve(
-        self, asked: zmq.Socket[bytes], monitor: zmq.Socket[bytes], stopped: sockets.socket
+        self,
+        asked: zmq.Socket[bytes],
+        monitor: zmq.Socket[bytes],
+        stopped: sockets.socket,
+        peers: Peers,
     ) -> None:
         poller = zmq.Poller()
         for readable in (asked, monitor, stopped.fileno()):
             poller.register(readable, zmq.POLLIN)
         try:
-            while stopped.fileno() not in (ready := dict(poller.poll())):
+            while stopped.fileno() not in (ready := dict(poller.poll(peers.look_ms()))):
                 if asked in ready:
                     asked.send_multipart(self._answer(asked.recv_multipart()))
-                if monitor in ready and not self._count(monitor.recv_multipart()):
+                if monitor in ready and not self._count(monitor.recv_multipart(), peers):
                     poller.unregister(monitor)
         except Exception as error:  # noqa: BLE001 - nobody gets in from here on: it must be said
             _log.error("gate_failed", exc_info=error)
@@ -201,13 +214,15 @@ class Gate:
         status, text = (b"200", b"OK") if allowed else (b"400", b"this key is not allowed")
         return [b"1.0", number, status, text, b"", b""]
 
-    def _count(self, message: list[bytes]) -> bool:
+    def _count(self, message: list[bytes], peers: Peers) -> bool:
         """Count what the monitor tells; False when it tells nothing more."""
         told = parse_monitor_message(message)
         event, value = told["event"], told["value"]
         if event == zmq.EVENT_MONITOR_STOPPED:
             return False
-        if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+        if event & peers.EVENTS:
+            peers.take(event, value)
+        elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             self._refused["not_allowed"] += 1
         elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
             self._refused[_REASONS.get(value, "broken")] += 1

@@ -21,6 +21,7 @@ from streamer.errors import BindError, StreamerError
 from streamer.publish.endpoint import bad_address_why, check_address
 from streamer.publish.gate import Curve, Gate
 from streamer.publish.history import History
+from streamer.publish.peers import Allowance, Peers
 
 PROTOCOL: Final = b"streamer.replay/1"
 """First part of every question and answer."""
@@ -48,7 +49,12 @@ _OPTIONS: Final = {
     zmq.HEARTBEAT_IVL: 2000,  # ms between pings, so that a peer that died unseen is let go
     zmq.HEARTBEAT_TIMEOUT: 6000,
     zmq.TCP_KEEPALIVE: 1,
+    zmq.RCVBUF: 65536,  # bytes a peer may send ahead of us
 }
+
+_ALLOWANCE: Final = Allowance(burst=2 * 2**20, per_s=0, together=16 * 2**20, peers=256)
+"""What peers may send: some 20,000 questions, which bring 5 GB of answers. Then an honest one has
+to connect again, which costs it nothing; one message of parts without end ends there."""
 
 
 class _Refused(StreamerError, ValueError):
@@ -82,17 +88,21 @@ class Replay:
         self._lock = threading.Lock()
         self._serving = False
         self._path = check_address(bind)
+        self.peers = Peers(_ALLOWANCE)
         self.gate = Gate(curve) if curve is not None else None
         self._context = zmq.Context()
         try:
             self._socket = self._context.socket(zmq.ROUTER)
             if self.gate is not None:
-                self.gate.guard(self._context, self._socket)
+                self.gate.guard(self._context, self._socket, self.peers)
+            else:
+                self.peers.guard(self._context, self._socket)
             for option, value in _OPTIONS.items():
                 self._socket.setsockopt(option, value)
             self._socket.setsockopt(zmq.IPV6, int(bind.startswith("tcp://[")))
             self._socket.bind(bind)
         except zmq.ZMQError as error:
+            self.peers.close()
             if self.gate is not None:
                 self.gate.close()
             self._context.destroy(linger=0)
@@ -170,6 +180,7 @@ class Replay:
     def _let_go(self) -> None:
         if self._context.closed:
             return
+        self.peers.close()
         self._socket.close(linger=0)
         if self.gate is not None:
             self.gate.close()

@@ -27,6 +27,7 @@ from streamer.heartbeat_events import HEARTBEAT_TOPIC, heartbeat_event
 from streamer.publish.endpoint import bad_address_why, check_address
 from streamer.publish.gate import Curve, Gate
 from streamer.publish.history import History
+from streamer.publish.peers import Allowance, Peers
 from streamer.publish.replay import Replay
 from streamer.track_events import track_event, track_topic
 from streamer.types import Beat, CameraChange, Outcome, TrackChange
@@ -34,13 +35,19 @@ from streamer.types import Beat, CameraChange, Outcome, TrackChange
 _OPTIONS: Final = {
     zmq.SNDHWM: 1000,  # messages kept for one slow subscriber; then its newest are lost
     zmq.LINGER: 500,  # ms that closing waits for what is still to be sent
-    # Bytes a peer may send at once. Without it one subscription of 10 MB costs 1.1 GB of memory.
-    zmq.MAXMSGSIZE: 65536,
+    # Bytes a peer may send at once: the longest topic has 71, and a handshake some 400.
+    # Without it one subscription of 10 MB costs 1.1 GB of memory.
+    zmq.MAXMSGSIZE: 1024,
+    zmq.RCVBUF: 65536,  # bytes a peer may send ahead of us
     zmq.HANDSHAKE_IVL: 5000,  # ms a peer has to finish its greeting
     zmq.HEARTBEAT_IVL: 2000,  # ms between pings, so that a peer that died unseen is let go
     zmq.HEARTBEAT_TIMEOUT: 6000,
     zmq.TCP_KEEPALIVE: 1,
 }
+
+_ALLOWANCE: Final = Allowance(burst=256 * 1024, per_s=64, together=4 * 2**20, peers=256)
+"""What subscribers may send: the topics of 1000 cameras, each by name, are 220 KB; a ping and an
+answer to one have 16 bytes each two seconds, some 100 with keys."""
 
 
 class ZeroMqSink:
@@ -82,17 +89,21 @@ class ZeroMqSink:
         self._history: History | None = None
         self.replay: Replay | None = None
         path = check_address(bind)
+        self._peers = Peers(_ALLOWANCE)
         self._gate = Gate(curve) if curve is not None else None
         self._context = zmq.Context()
         try:
             self._socket = self._context.socket(zmq.PUB)
             if self._gate is not None:
-                self._gate.guard(self._context, self._socket)
+                self._gate.guard(self._context, self._socket, self._peers)
+            else:
+                self._peers.guard(self._context, self._socket)
             for option, value in _OPTIONS.items():
                 self._socket.setsockopt(option, value)
             self._socket.setsockopt(zmq.IPV6, int(bind.startswith("tcp://[")))
             self._socket.bind(bind)
         except zmq.ZMQError as error:
+            self._peers.close()
             if self._gate is not None:
                 self._gate.close()
             self._context.destroy(linger=0)
@@ -135,6 +146,17 @@ class ZeroMqSink:
             for socket, gate in gates.items()
             if gate is not None
             for reason, count in gate.refused.items()
+        }
+
+    @property
+    def let_go(self) -> dict[tuple[str, str], int]:
+        """Connections ended because they sent too much or were too many, as :attr:`refused`."""
+        peers = {"events": self._peers, "replay": self.replay.peers if self.replay else None}
+        return {
+            (socket, reason): count
+            for socket, one in peers.items()
+            if one is not None
+            for reason, count in one.let_go.items()
         }
 
     def write(self, outcome: Outcome) -> None:
@@ -193,6 +215,7 @@ class ZeroMqSink:
             self._say(self._final(), ended=True)
         if self.replay is not None:
             self.replay.close()
+        self._peers.close()
         self._socket.close()
         if self._gate is not None:
             self._gate.close()

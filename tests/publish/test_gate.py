@@ -12,6 +12,7 @@ import zmq
 
 from streamer.keys import BadKey, new_keys, read_pair, read_public
 from streamer.publish.gate import Allowed, Curve, Gate
+from streamer.publish.peers import Allowance, Peers
 from streamer.publish.zeromq import ZeroMqSink
 from streamer.types import CameraChange
 
@@ -157,7 +158,7 @@ def test_the_gate_without_its_socket_lets_nobody_in(
     context = zmq.Context()
     gate = Gate(curve)
     publisher = context.socket(zmq.PUB)
-    gate.guard(context, publisher)
+    gate.guard(context, publisher, Peers(Allowance(1, 1, 1, 1)))
     gate.close()  # nobody answers libzmq's questions any more
     publisher.bind("tcp://127.0.0.1:*")
     own = curve.clients / "friend.key_secret"
