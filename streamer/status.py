@@ -153,8 +153,7 @@ class Status:
     (pictures given up). ``inference_stuck_s``: seconds that a run goes on although it was told to
     end, else 0. ``batches`` holds the frames of each run of the model, in the place of seconds.
     ``watching`` and ``gpu`` are None without an HTTP door and a GPU in use.
-    ``refused``: connections refused by socket (``events``, ``replay``) and reason, empty without
-    keys.
+    ``refused``: connections refused or ended by socket (``events``, ``replay``) and reason.
     """
 
     version: str

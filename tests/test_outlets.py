@@ -12,10 +12,14 @@ from streamer.errors import BindError, ConfigError
 from streamer.keys import new_keys
 from streamer.outlets import open_zeromq
 from streamer.publish.zeromq import ZeroMqSink
+from streamer.types import Beat
 
 
 def opened(section: ZeroMq, folder: Path) -> ZeroMqSink:
-    return open_zeromq(section, base_folder=folder, boot_id="b", model="m", clock=time.monotonic)
+    return open_zeromq(
+        section, base_folder=folder, boot_id="b", model="m", final=lambda: Beat(0.0, 0.0, {}),
+        clock=time.monotonic,
+    )  # fmt: skip
 
 
 def test_files_of_keys_are_sought_beside_the_configuration(tmp_path: Path) -> None:

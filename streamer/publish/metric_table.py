@@ -127,10 +127,10 @@ METRICS: Final = (
            "1 while the sink runs, 0 after it ended.",
            "0: the log says why; start streamer again."),
     Metric("streamer_zeromq_refused_total", "counter", ("socket", "reason"), "connections",
-           "Connections to `events` or `replay` refused by keys: `not_allowed`, "
-           "`wrong_server_key`, `no_key`, or `broken` (it went before it was known). Absent "
-           "without keys.",
-           "Rises: somebody has no key or a wrong one; docs/security.md."),
+           "Connections to `events` or `replay` ended because they sent `too_much` or were "
+           "`too_many`, or refused by keys: `not_allowed`, `wrong_server_key`, `no_key`, or "
+           "`broken` (it went before it was known).",
+           "Rises: a subscriber floods, or has no key or a wrong one; docs/security.md."),
     Metric("streamer_viewers", "gauge", (), "viewers",
            "Browsers and other programs that watch pictures now. Absent without `http`.",
            "Many: each camera that is watched is drawn and encoded, once for all viewers."),

@@ -136,27 +136,18 @@ class ZeroMqSink:
 
     @property
     def refused(self) -> dict[tuple[str, str], int]:
-        """Connections refused, by socket (``events`` or ``replay``) and reason; none without keys.
+        """Connections refused or ended, by socket (``events`` or ``replay``) and reason.
 
-        It may be read from any thread.
+        Those of keys are there only with keys. It may be read from any thread.
         """
-        gates = {"events": self._gate, "replay": self.replay.gate if self.replay else None}
+        sockets = {"events": (self._peers, self._gate)}
+        if self.replay is not None:
+            sockets["replay"] = (self.replay.peers, self.replay.gate)
         return {
             (socket, reason): count
-            for socket, gate in gates.items()
-            if gate is not None
-            for reason, count in gate.refused.items()
-        }
-
-    @property
-    def let_go(self) -> dict[tuple[str, str], int]:
-        """Connections ended because they sent too much or were too many, as :attr:`refused`."""
-        peers = {"events": self._peers, "replay": self.replay.peers if self.replay else None}
-        return {
-            (socket, reason): count
-            for socket, one in peers.items()
-            if one is not None
-            for reason, count in one.let_go.items()
+            for socket, (peers, gate) in sockets.items()
+            for counts in (peers.let_go, gate.refused if gate is not None else {})
+            for reason, count in counts.items()
         }
 
     def write(self, outcome: Outcome) -> None:
