@@ -205,6 +205,12 @@ class ZeroMq(Section):
     )
     history_mb: int = Field(64, ge=1, le=4096, description="memory for what may be asked for, MB")
     history_s: float = Field(300.0, ge=1, le=86_400, description="how far back one may ask, s")
+    format: Literal["json", "msgpack"] = Field("json", description="how events are written")
+    when: Literal["all", "faces", "changes"] = Field(
+        "all",
+        description="which results are published: all, those with faces (and the first without), "
+        "or those whose faces are others than before",
+    )
     curve: Curve | None = Field(
         None, description="keys; needed to listen beyond this machine, see docs/security.md"
     )

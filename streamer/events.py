@@ -3,7 +3,8 @@
 One message for each outcome of each camera (:class:`FacesEvent`), one for each change of what
 the camera itself does (:class:`CameraEvent`), and one for each face that comes or goes
 (:mod:`streamer.track_events`). A ZeroMQ message is two parts, the topic
-(:func:`topic`, :func:`camera_topic`) and JSON; a line of JSON lines is that JSON alone.
+(:func:`topic`, :func:`camera_topic`) and JSON, or MessagePack where that was chosen; a line of
+JSON lines is that JSON alone.
 Readers ignore fields they do not know, so a field may be added within version 1; a field that
 changes or goes makes version 2.
 
@@ -16,9 +17,10 @@ This module needs numpy only where it is given arrays, so that a subscriber need
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cache
 from inspect import cleandoc
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -146,11 +148,16 @@ class CameraEvent(msgspec.Struct, frozen=True):
     retry_in_ms: float | None
 
 
-E = TypeVar("E")
+E = TypeVar("E", bound=msgspec.Struct)
 
-_ENCODER: Final = msgspec.json.Encoder()
-_DECODER: Final = msgspec.json.Decoder(FacesEvent)
-_CAMERA_DECODER: Final = msgspec.json.Decoder(CameraEvent)
+Format: TypeAlias = Literal["json", "msgpack"]
+"""How events are written. The first byte of a message tells: ``{`` begins JSON, and 0x80 or above a
+map of MessagePack with the same fields."""
+
+_ENCODERS: Final[dict[Format, Callable[[Any], bytes]]] = {
+    "json": msgspec.json.Encoder().encode,
+    "msgpack": msgspec.msgpack.Encoder().encode,
+}
 
 
 def topic(camera: str) -> bytes:
@@ -262,35 +269,44 @@ def _faces(tracks: Tracks) -> tuple[Face, ...]:
     )
 
 
-def encode(event: msgspec.Struct) -> bytes:
-    """The event (any of the wire) as one line of UTF-8 JSON, without a line break."""
-    return _ENCODER.encode(event)
+def encode(event: msgspec.Struct, form: Format = "json") -> bytes:
+    """The event (any of the wire) as UTF-8 JSON in one line without a break, or as MessagePack."""
+    return _ENCODERS[form](event)
 
 
-def decode(data: bytes) -> FacesEvent:
-    """The event in ``data``, checked; fields that the schema does not name are ignored.
+class Reader(Generic[E]):
+    """Reads events of one ``kind``, whose schema is ``schema``, in either format."""
 
-    The caller bounds the length of ``data``. Of a key given twice the last one counts. Raises
-    :class:`MalformedEvent`, and nothing else, for any other bytes.
-    """
-    return read(_DECODER, data, SCHEMA)
+    def __init__(self, kind: type[E], schema: str) -> None:
+        """Read nothing yet."""
+        self._schema = schema
+        self._json = msgspec.json.Decoder(kind)
+        self._msgpack = msgspec.msgpack.Decoder(kind)
+
+    def __call__(self, data: bytes) -> E:
+        """The event in ``data``, checked; fields that the schema does not name are ignored.
+
+        The caller bounds the length of ``data``. Of a key given twice the last one counts. Raises
+        :class:`MalformedEvent`, and nothing else, for any other bytes.
+        """
+        try:
+            if data[:1] < b"\x80":
+                return self._json.decode(data)
+            # What MessagePack can say and JSON cannot, such as NaN, is refused on the way.
+            return self._json.decode(encode(self._msgpack.decode(data)))
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            said = str(error)  # it may quote the data: keep it short and safe to print
+            reason = "".join(c if c.isprintable() else "?" for c in said[:200])
+            if said.endswith("`$.schema`"):
+                reason += "; use the client that came with the streamer that publishes"
+            raise MalformedEvent(f"not an event of {self._schema}: {reason}") from None
 
 
-def decode_camera(data: bytes) -> CameraEvent:
-    """The change of a camera in ``data``; as :func:`decode` otherwise."""
-    return read(_CAMERA_DECODER, data, CAMERA_SCHEMA)
+decode: Final = Reader(FacesEvent, SCHEMA)
+"""Reads a :class:`FacesEvent`; see :meth:`Reader.__call__`."""
 
-
-def read(decoder: msgspec.json.Decoder[E], data: bytes, schema: str) -> E:
-    """What ``decoder`` finds in ``data``, checked; as :func:`decode`, of another ``schema``."""
-    try:
-        return decoder.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        said = str(error)  # it may quote the data: keep it short and safe to print
-        reason = "".join(c if c.isprintable() else "?" for c in said[:200])
-        if said.endswith("`$.schema`"):
-            reason += "; use the client that came with the streamer that publishes"
-        raise MalformedEvent(f"not an event of {schema}: {reason}") from None
+decode_camera: Final = Reader(CameraEvent, CAMERA_SCHEMA)
+"""Reads a :class:`CameraEvent`."""
 
 
 def camera_schema() -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from streamer.changes import Beat, State
-from streamer.events import Count, Size, json_schema, read
+from streamer.events import Count, Reader, Size, json_schema
 
 HEARTBEAT_SCHEMA: Final = "streamer.heartbeat/1"
 """Name and version of the schema of heartbeats."""
@@ -43,9 +43,6 @@ class HeartbeatEvent(msgspec.Struct, frozen=True):
     ended: bool = False
 
 
-_DECODER: Final = msgspec.json.Decoder(HeartbeatEvent)
-
-
 def heartbeat_event(
     beat: Beat, *, last: dict[str, int], seq: int, boot_id: str, ended: bool = False
 ) -> HeartbeatEvent:
@@ -63,9 +60,8 @@ def heartbeat_event(
     )
 
 
-def decode_heartbeat(data: bytes) -> HeartbeatEvent:
-    """The heartbeat in ``data``; as :func:`streamer.events.decode` otherwise."""
-    return read(_DECODER, data, HEARTBEAT_SCHEMA)
+decode_heartbeat: Final = Reader(HeartbeatEvent, HEARTBEAT_SCHEMA)
+"""Reads a :class:`HeartbeatEvent`; see :meth:`streamer.events.Reader.__call__`."""
 
 
 def heartbeat_schema() -> dict[str, Any]:

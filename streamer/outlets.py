@@ -32,6 +32,8 @@ def open_zeromq(
                 replay=section.replay,
                 history_bytes=section.history_mb * 2**20,
                 history_s=section.history_s,
+                form=section.format,
+                when=section.when,
                 curve=None
                 if keys is None
                 else Curve(base_folder / keys.server_key, base_folder / keys.clients),

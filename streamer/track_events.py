@@ -15,9 +15,9 @@ from streamer.changes import TrackChange
 from streamer.events import (
     Count,
     Keypoints,
+    Reader,
     Size,
     json_schema,
-    read,
     topic_under,
 )
 
@@ -83,9 +83,6 @@ class TrackEvent(msgspec.Struct, frozen=True):
     quality: Quality
 
 
-_DECODER: Final = msgspec.json.Decoder(TrackEvent)
-
-
 def track_topic(camera: str) -> bytes:
     """The topic of one camera's comings and goings. Raises as :func:`streamer.events.topic`."""
     return topic_under(TRACK_TOPICS, camera)
@@ -126,9 +123,8 @@ def track_event(change: TrackChange, *, seq: int, boot_id: str, now_at: float) -
     )
 
 
-def decode_track(data: bytes) -> TrackEvent:
-    """The event in ``data``; as :func:`streamer.events.decode` otherwise."""
-    return read(_DECODER, data, TRACK_SCHEMA)
+decode_track: Final = Reader(TrackEvent, TRACK_SCHEMA)
+"""Reads a :class:`TrackEvent`; see :meth:`streamer.events.Reader.__call__`."""
 
 
 def track_schema() -> dict[str, Any]:

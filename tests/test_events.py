@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -338,3 +339,42 @@ def test_the_wire_knows_every_state() -> None:
 def test_topics_of_changes_are_apart_from_those_of_faces() -> None:
     assert camera_topic("cam1") == b"camera/cam1/"
     assert not camera_topic("cam10").startswith(camera_topic("cam1"))
+
+
+@given(events())
+def test_any_event_survives_messagepack(event: FacesEvent) -> None:
+    data = encode(event, "msgpack")
+    assert data[0] >= 0x80
+    assert decode(data) == event
+
+
+@pytest.mark.parametrize("name", OUTCOMES)
+def test_messagepack_has_the_same_fields_as_json(name: str) -> None:
+    event = event_of(OUTCOMES[name])
+    data = encode(event, "msgpack")
+    assert msgspec.msgpack.decode(data) == json.loads(encode(event))
+    unknown = msgspec.msgpack.encode(msgspec.msgpack.decode(data) | {"to_come": {"a": [b"x"]}})
+    assert decode(unknown) == event
+
+
+@given(st.binary(max_size=200), st.integers(0, 400), st.integers(0, 40))
+def test_any_bytes_like_messagepack_give_an_event_or_a_malformed_event(
+    junk: bytes, at: int, cut: int
+) -> None:
+    data = encode(event_of(TWO), "msgpack")
+    for hostile in (b"\x8d" + junk, data[:at] + junk + data[at + cut :]):
+        try:
+            event = decode(hostile)
+        except MalformedEvent:
+            continue
+        assert (event.status == "failed") == (event.faces is None)
+
+
+def test_what_json_cannot_say_is_no_event_in_messagepack_either() -> None:
+    fields = msgspec.msgpack.decode(encode(event_of(TWO), "msgpack"))
+    for change in ({"wall_at": float("nan")}, {"age_ms": float("inf")}, {"seq": 2**60}):
+        with pytest.raises(MalformedEvent):
+            decode(msgspec.msgpack.encode(fields | change))
+    deep = b"\x81\xa1x" * 100_000
+    with pytest.raises(MalformedEvent):
+        decode(deep)

@@ -52,7 +52,7 @@ MEANINGS = {
     "nobody_allowed": "The list is empty: nobody can listen.",
     "secret_key_readable": "Others on this machine can read a secret key; do what `remedy` says.",
     "gate_failed": "What decides who may listen failed: nobody new is let in.",
-    "peer_let_go": "A subscriber sent more than any needs to (`too_much`), or there are `too_many`; "
+    "peer_let_go": "A subscriber sent more than any has to (`too_much`), or there were `too_many`: "
     "it was disconnected.",
     "library_says": "A library that streamer uses warns, in its own words (`text`).",
 }  # fmt: skip

@@ -16,6 +16,7 @@ import zmq
 
 from streamer.errors import BindError, StreamerError
 from streamer.events import (
+    Format,
     camera_event,
     camera_topic,
     encode,
@@ -29,6 +30,7 @@ from streamer.publish.gate import Curve, Gate
 from streamer.publish.history import History
 from streamer.publish.peers import Allowance, Peers
 from streamer.publish.replay import Replay
+from streamer.publish.selection import Selection, When
 from streamer.track_events import track_event, track_topic
 from streamer.types import Beat, CameraChange, Outcome, TrackChange
 
@@ -56,7 +58,8 @@ class ZeroMqSink:
     ``bind`` is ``tcp://HOST:PORT`` (port 0 or ``*``: any free one, see :attr:`endpoint`) or
     ``ipc://PATH``, which only this user may connect to. ``boot_id`` names this run and ``model``
     what found the faces. With ``curve`` only peers with an allowed key connect,
-    to ``replay`` too. ``final`` gives what the last
+    to ``replay`` too. ``form`` is how events are written and ``when``
+    says which outcomes are. ``final`` gives what the last
     heartbeat, at the end, is to say. ``clock`` is the one that stamped the frames, seconds.
 
     ``seq`` of each topic is contiguous from 1. Nothing here blocks: a subscriber that is slow
@@ -75,6 +78,8 @@ class ZeroMqSink:
         history_bytes: int = 64 * 2**20,
         history_s: float = 300.0,
         curve: Curve | None = None,
+        form: Format = "json",
+        when: When = "all",
         final: Callable[[], Beat] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -82,6 +87,8 @@ class ZeroMqSink:
         self._boot_id = boot_id
         self._model = model
         self._clock = clock
+        self._format: Format = form
+        self._selection = Selection(when)
         self._written = 0
         self._beats = 0
         self._final = final
@@ -151,27 +158,32 @@ class ZeroMqSink:
         }
 
     def write(self, outcome: Outcome) -> None:
-        """Publish one outcome, at once. Raises ``ValueError`` when it has no honest JSON."""
+        """Publish one outcome, at once, where it is wanted.
+
+        Raises ``ValueError`` when it has no honest JSON.
+        """
+        if not self._selection.wants(outcome):
+            return
         to = topic(outcome.frame.camera)
         seq = self._seqs.get(to, 0) + 1
         event = faces_event(
             outcome, seq=seq, boot_id=self._boot_id, model=self._model, now_at=self._clock()
         )
-        self._send(to, seq, encode(event))
+        self._send(to, seq, encode(event, self._format))
 
     def write_change(self, change: CameraChange) -> None:
         """Publish what a camera does from now on, at once."""
         to = camera_topic(change.camera)
         seq = self._seqs.get(to, 0) + 1
         event = camera_event(change, seq=seq, boot_id=self._boot_id, now_at=self._clock())
-        self._send(to, seq, encode(event))
+        self._send(to, seq, encode(event, self._format))
 
     def write_track(self, change: TrackChange) -> None:
         """Publish that a face appeared, looks better than before, or left, at once."""
         to = track_topic(change.camera)
         seq = self._seqs.get(to, 0) + 1
         event = track_event(change, seq=seq, boot_id=self._boot_id, now_at=self._clock())
-        self._send(to, seq, encode(event))
+        self._send(to, seq, encode(event, self._format))
 
     def write_beat(self, beat: Beat) -> None:
         """Say that streamer is there, and the last ``seq`` of each topic. It is not replayed."""
@@ -182,7 +194,9 @@ class ZeroMqSink:
         event = heartbeat_event(
             beat, last=last, seq=self._beats + 1, boot_id=self._boot_id, ended=ended
         )
-        self._socket.send_multipart((HEARTBEAT_TOPIC, encode(event)), flags=zmq.NOBLOCK)
+        self._socket.send_multipart(
+            (HEARTBEAT_TOPIC, encode(event, self._format)), flags=zmq.NOBLOCK
+        )
         self._beats += 1
 
     def stages(self) -> list[Stage]:

@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from streamer.client import FacesEvent
+from streamer.client import subscribe as hear
 from streamer.errors import BindError
 from streamer.events import SCHEMA, topic
 from streamer.publish.zeromq import ZeroMqSink
-from streamer.types import Faces, Failure, Frame, NoPicture, Outcome, Result, Stamps, Tracks
+from streamer.types import Beat, Faces, Failure, Frame, NoPicture, Outcome, Result, Stamps, Tracks
 
 # A subscriber with nothing of ours in it. It says "ready" at the first message of the topic
 # "faces/sync/", to which it subscribes last, then one line for each message heard.
@@ -306,3 +308,27 @@ def test_a_file_in_the_place_of_an_ipc_address_is_not_deleted(tmp_path: Path) ->
     with pytest.raises(BindError, match="a file is there; choose another path"):
         ZeroMqSink(f"ipc://{path}", boot_id="b", model="m")
     assert path.read_text() == "keep me"
+
+
+def test_what_is_published_is_as_wanted_and_counted_without_a_hole() -> None:
+    sink = ZeroMqSink(
+        "tcp://127.0.0.1:*", boot_id="b", model="m", replay="tcp://127.0.0.1:*",
+        form="msgpack", when="changes",
+    )  # fmt: skip
+    assert sink.replay is not None
+    serving = threading.Thread(target=sink.replay.serve)
+    serving.start()
+    for faces in (0, 0, 2, 2, 1, 1, 0):
+        sink.write(outcome("door", faces, faces))
+    with hear(sink.endpoint, replay=sink.replay.endpoint, timeout_s=30) as events:
+        first = next(events)  # the state, by replay
+        assert isinstance(first, FacesEvent)
+        assert (first.seq, first.faces) == (4, ())
+        sink.write(outcome("door", 9, 3))
+        sink.write_beat(Beat(0.0, 0.0, {}))
+        second = next(events)
+        assert isinstance(second, FacesEvent)
+        assert (second.seq, second.frame, len(second.faces or ())) == (5, 9, 3)
+    assert sink.written == 5
+    sink.close()
+    serving.join()
