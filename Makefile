@@ -15,7 +15,7 @@ MODEL := models/retinaface_mnet025.onnx
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check bench bench-peers bench-cameras bench-streaming bench-gpu test-gpu faults soak docs screenshots constraints clean install install-dev packages
+.PHONY: help demo test check bench bench-peers bench-cameras bench-streaming bench-viewers bench-gpu test-gpu faults soak docs screenshots constraints clean install install-dev packages
 
 help:
 	@echo "make demo            is the place to start. The rest:"
@@ -47,6 +47,10 @@ bench-cameras: install-dev $(MODEL) ## how many cameras two cores hold with ever
 
 bench-streaming: install-dev $(MODEL) ## which settings are best by streaming accuracy, as simulated (ARGS=--real: as run)
 	@$(BIN)/python -m benchmarks.streaming $(ARGS)
+
+bench-viewers: install-dev $(MODEL) ## what viewers cost, and from capture to the pixel in the page (ARGS=... goes to the first)
+	@$(BIN)/python -m benchmarks.viewers $(ARGS)
+	@$(BIN)/python -m benchmarks.page_latency
 
 bench-gpu: install-dev $(MODEL) ## measure the GPU (make EXTRA=gpu)
 	@$(BIN)/python -m benchmarks.bench_gpu $(ARGS)
