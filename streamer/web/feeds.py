@@ -18,8 +18,8 @@ The server sends:
   only, at most 25 per second per camera, and first of the camera that waited longest;
 * text, once a second: ``{"type": "status", "stale_after_s": ..., ...}`` with the readings of
   ``/api/v1/status``, then ``{"type": "viewer", ...}`` with what this viewer was sent and not sent;
-* text, when there is news: ``{"type": "changes", "camera": ..., "changes": [...]}``, the newest
-  changes of a camera, oldest first.
+* text, when there is news: ``{"type": "changes", "camera": ..., "down_for_s": ..., "changes":
+  [...]}``, the newest changes of a camera, oldest first, and for how long it has not been live.
 
 It closes with 1001 (streamer stops), 1003 or 1008 (not the protocol above) or 1013 (full).
 """
@@ -192,11 +192,14 @@ def _news(live: LiveView, viewer: Viewer, told: dict[str, int]) -> Iterator[str]
     counts = {"type": "viewer", "number": viewer.number, "sent": viewer.sent}
     yield to_bytes({**counts, "dropped": viewer.dropped}).decode()
     for camera in live.cameras:
-        changed, changes = live.changes(camera)
+        changed, down_at, changes = live.changes(camera)
         if changed != told.get(camera, 0):
             told[camera] = changed
-            news = [change_json(change, now=live.clock()) for change in changes]
-            yield to_bytes({"type": "changes", "camera": camera, "changes": news}).decode()
+            now = live.clock()
+            down_for_s = None if down_at is None else round(max(0.0, now - down_at), 3)
+            news = [change_json(change, now=now) for change in changes]
+            message = {"type": "changes", "camera": camera, "down_for_s": down_for_s}
+            yield to_bytes({**message, "changes": news}).decode()
 
 
 def picture_message(live: LiveView, shown: Shown, sequence: int) -> bytes:

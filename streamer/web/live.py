@@ -81,6 +81,7 @@ class _Slot:
     """Its number among the outcomes of all cameras, and among this camera's; itself."""
     changes: deque[CameraChange] = field(default_factory=lambda: deque(maxlen=CHANGES_KEPT))
     changed: int = 0
+    down_at: float | None = None
     drawing: threading.Lock = field(default_factory=threading.Lock)
     made_of: int = 0
     made: dict[tuple[int, int, bool, str], Shown] = field(default_factory=dict)
@@ -138,18 +139,30 @@ class LiveView:
                 pass  # that loop has closed: nobody waits there any more
 
     def write_change(self, change: CameraChange) -> None:
-        """Keep what a camera does from now on, among the newest few."""
+        """Keep what a camera does from now on, among the newest few.
+
+        A camera that is dialled again and again, and fails in the same way, is told once.
+        """
         with self._lock:
             slot = self._slots.get(change.camera)
-            if slot is not None:
+            if slot is None:
+                return
+            if change.state == "live":
+                slot.down_at = None
+            elif slot.down_at is None:
+                slot.down_at = change.since_at
+            if not slot.changes or not _same(slot.changes[-1], change):
                 slot.changes.append(change)
                 slot.changed += 1
 
-    def changes(self, camera: str) -> tuple[int, list[CameraChange]]:
-        """How many changes of the camera there were, and the newest 32 of them, oldest first."""
+    def changes(self, camera: str) -> tuple[int, float | None, list[CameraChange]]:
+        """What the camera did: how many changes there were, and the newest 32, oldest first.
+
+        Between them: since when it is not live, monotonic seconds; None while it is.
+        """
         with self._lock:
             slot = self._slots.get(camera)
-            return (slot.changed, list(slot.changes)) if slot else (0, [])
+            return (slot.changed, slot.down_at, list(slot.changes)) if slot else (0, None, [])
 
     def close(self) -> None:
         """Let go of every picture."""
@@ -295,6 +308,15 @@ def found_json(tracks: Tracks, scale_x: float, scale_y: float) -> bytes:
     heads = zip(tracks.ids.tolist(), scores, ages_ms, strict=True)
     rows = [[*head, *place] for head, place in zip(heads, places, strict=True)]
     return json.dumps(rows, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _same(before: CameraChange, change: CameraChange) -> bool:
+    """Whether ``change`` says no more than that the camera is still lost."""
+    if "live" in (before.state, change.state):
+        return False
+    return change.state == "connecting" or (
+        (before.state, before.reason) == (change.state, change.reason)
+    )
 
 
 def _stepped(value: int, step: int, least: int, most: int) -> int:

@@ -160,14 +160,16 @@ def test_what_cameras_did_is_told_at_the_start_and_when_it_changes(server, live)
         assert first["camera"] == "door"
         assert [change["state"] for change in first["changes"]] == ["live"]
         assert 60 <= first["changes"][0]["ago_s"] < 120
+        assert first["down_for_s"] is None
         detail = "rtsp://a:s3cret@10.0.0.7 hung up"
-        live.write_change(CameraChange("door", "backing_off", now, 1.0, "reset", detail))
+        live.write_change(CameraChange("door", "backing_off", now - 5, 1.0, "reset", detail))
         second = news(viewer)
         assert [change["state"] for change in second["changes"]] == ["live", "backing_off"]
         assert second["changes"][1]["reason"] == "reset"
+        assert 5 <= second["down_for_s"] < 60
         assert "s3cret" not in json.dumps(second)
         for n in range(40):
-            live.write_change(CameraChange("door", "live", now, float(n)))
+            live.write_change(CameraChange("door", "live", now, float(n), frozen=n % 2 == 0))
         until(lambda: len(news(viewer)["changes"]) == 32)
 
 

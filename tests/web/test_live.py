@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import streamer.web.live
+from streamer.types import CameraChange
 from streamer.vision.picture import ArrayPicture
 from streamer.web.live import MAX_WIDTH, MIN_WIDTH, LiveView
 from tests.web.synthetic import outcome, pixels
@@ -133,6 +134,38 @@ def test_pictures_are_numbered_for_each_camera(view, clock):
         view.write(outcome(camera, n, at=clock.now))
     assert (view.jpeg("door", 160).number, view.jpeg("door", 160).sequence) == (2, 4)
     assert (view.jpeg("yard", 160).number, view.jpeg("yard", 160).sequence) == (2, 3)
+
+
+def test_a_lost_camera_is_told_once_and_lost_since_it_was_live(view):
+    def told():
+        changed, down_at, changes = view.changes("door")
+        assert changed == len(changes)
+        return down_at, [(change.state, change.reason) for change in changes]
+
+    for at, state, reason in (
+        (1.0, "connecting", ""),
+        (2.0, "live", ""),
+        (10.0, "stalled", "stall"),
+        (15.0, "backing_off", "stall"),
+        (16.0, "connecting", ""),
+        (17.0, "backing_off", "refused"),
+        (18.0, "connecting", ""),
+        (19.0, "backing_off", "refused"),
+    ):
+        view.write_change(CameraChange("door", state, at, 0.0, reason))
+    assert told() == (
+        10.0,
+        [
+            ("connecting", ""),
+            ("live", ""),
+            ("stalled", "stall"),
+            ("backing_off", "stall"),
+            ("backing_off", "refused"),
+        ],
+    )
+    view.write_change(CameraChange("door", "live", 30.0, 0.0))
+    assert told()[0] is None
+    assert view.changes("attic") == (0, None, [])
 
 
 def test_the_conversion_goes_straight_to_the_size_wanted(view, clock):

@@ -157,6 +157,24 @@ def test_a_camera_that_is_down_says_why_and_since_when(page, live, machine, serv
         expect(tile(page, "hall").locator(".count")).to_have_text("\u2013 faces")
 
 
+def test_a_camera_that_is_dialled_again_and_again_stays_down_since_it_was_lost(
+    page, live, machine, server
+):
+    now = time.monotonic()
+    live.write_change(CameraChange("yard", "live", now - 500, 0.0))
+    live.write_change(CameraChange("yard", "backing_off", now - 130, 0.0, "reset"))
+    machine.changes["yard"] = {"source": SourceState("connecting", now - 1, attempts=7)}
+    with Playing(live):
+        page.goto(f"http://{server.address}/")
+        yard = tile(page, "yard")
+        expect(yard).to_have_attribute("data-look", "down")
+        expect(yard.locator(".what")).to_have_text("The camera is down")
+        expect(yard.locator(".when")).to_have_text(re.compile(r"since \S+ \(2 min\)"))
+        expect(yard.locator(".why")).to_have_text(
+            "the camera broke the connection; trying again now"
+        )
+
+
 def test_a_lost_server_is_said_and_the_page_comes_back_by_itself(page, live, machine):
     server = wall(live, machine)
     with Playing(live) as playing:

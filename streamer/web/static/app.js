@@ -92,7 +92,7 @@ function open(name) {
   stage.draw(); // now that its charts have a size
   const hash = `#${encodeURIComponent(name)}`;
   if (location.hash !== hash) history.pushState(null, "", hash);
-  byId("back").focus({ preventScroll: true });
+  byId("stage").focus({ preventScroll: true });
 }
 
 function close(back = true) {
@@ -208,9 +208,9 @@ const heard = {
       + `${dropped.busy} because streamer was, ${dropped.paced} beyond 25 a second`;
   },
 
-  changes({ camera, changes }) {
-    tileOf(camera).readChanges(changes);
-    if (stage.tile?.name === camera) stage.events();
+  changes(message) {
+    tileOf(message.camera).readChanges(message);
+    if (stage.tile?.name === message.camera) stage.events();
   },
 
   picture(header, jpeg, at) {

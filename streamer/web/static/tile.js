@@ -31,6 +31,8 @@ export class Tile {
     this.ages = []; // of the pictures painted in this second, ms
     this.events = []; // {at, kind, text} of faces, newest last; wall clock
     this.changes = []; // the same of the camera's states
+    this.downSince = null; // wall clock: since when it is not live, over all attempts
+    this.lostBy = null; // the newest change that has a reason
     this.people = new Map(); // id -> {since, last}
     const button = this.find(".name");
     put(button, name);
@@ -140,7 +142,7 @@ export class Tile {
     for (const [id, { since, last }] of this.people) {
       if (now - last < GONE_MS) continue;
       this.people.delete(id);
-      this.note("went", `Face #${id} gone after ${span(last - since)}`, last);
+      this.note("went", `Face #${id} gone after ${span(Math.max(1000, last - since))}`, last);
     }
   }
 
@@ -149,8 +151,10 @@ export class Tile {
     if (this.events.length > EVENTS) this.events.shift();
   }
 
-  readChanges(changes) {
+  readChanges({ changes, down_for_s }) {
     const now = Date.now();
+    this.downSince = down_for_s === null ? null : now - down_for_s * 1000;
+    this.lostBy = changes.findLast((change) => change.reason) ?? null;
     this.changes = changes.map((change) => {
       const live = change.state === "live";
       const because = live ? (change.frozen ? "the picture does not change" : "") : why(change);
@@ -182,15 +186,7 @@ export class Tile {
     const shotAt = age === null ? "" : `the picture is of ${clock(Date.now() - age)}`;
     if (!this.around.link.open) return ["lost", "Connection to streamer lost", shotAt, ""];
     const status = this.status;
-    if (status && status.state !== "live") {
-      const since = this.since();
-      const when = `since ${clock(since)} (${span(Date.now() - since)})`;
-      const look = status.state === "connecting" ? "waiting" : "down";
-      const left = status.retry_in_s === null || status.retry_in_s === undefined ? null
-        : status.retry_in_s * 1000 - (performance.now() - status.at);
-      const next = left > 1000 ? `; trying again in ${span(left)}` : "";
-      return [look, DOWN[status.state] || status.state, when, why(status) + (why(status) && next)];
-    }
+    if (status && status.state !== "live") return this.lookDown(status);
     // No pictures are asked for of what is out of sight: that is not the camera's fault.
     if (!this.inSight) return ["unseen", "", "", ""];
     if (age === null) return ["waiting", "Waiting for the first picture", "", ""];
@@ -202,6 +198,24 @@ export class Tile {
       return ["failed", "Detection failed", "the faces on this picture are unknown", ""];
     }
     return ["live", "live", "", ""];
+  }
+
+  lookDown(status) {
+    const since = Math.min(this.downSince ?? Infinity, this.since());
+    const when = `since ${clock(since)} (${span(Math.max(1000, Date.now() - since))})`;
+    if (status.state === "connecting" && status.attempts < 2) {
+      return ["waiting", DOWN.connecting, when, why(status)];
+    }
+    if (status.state === "connecting") {
+      // It was lost, and is being dialled again: still down, for the same reason.
+      const because = why(this.lostBy ?? status);
+      return ["down", DOWN.backing_off, when, because ? `${because}; trying again now` : ""];
+    }
+    const known = status.retry_in_s !== null && status.retry_in_s !== undefined;
+    const left = known ? status.retry_in_s * 1000 - (performance.now() - status.at) : 0;
+    const next = left > 1000 ? `trying again in ${span(left)}` : "";
+    const because = [why(status), next].filter(Boolean).join("; ");
+    return ["down", DOWN[status.state] || status.state, when, because];
   }
 
   tell() {
