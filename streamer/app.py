@@ -39,6 +39,7 @@ from streamer.types import Beat, Failure, Published, Result
 from streamer.watching import watch
 from streamer.web.live import LiveView
 from streamer.web.server import HttpServer
+from streamer.web.told import Told
 
 DRAIN_S = 5.0
 """Seconds that stages have to end by themselves after a stop, within a container's usual 10."""
@@ -114,14 +115,17 @@ class App:
                 self._add_sink(name, sink, capacity=4, pictures=True)
             if config.http is not None:
                 self._live = LiveView(sorted(config.cameras), clock=clock)
+                told = Told(boot_id=self.boot_id, model=self._engine.model, clock=clock)
                 with naming("http.bind"):
                     self.http = open_front(
                         config,
                         config.http,
                         base_folder=base_folder,
                         live=self._live,
+                        told=told,
                         lanes=self._lanes,
-                        detector=self._cameras.detector,
+                        cameras=self._cameras,
+                        roster=self.roster,
                         model=self._engine.model,
                         status=self.status,
                         metrics=Metrics(self.status).exposition,
@@ -130,6 +134,7 @@ class App:
                     )
                 undo.callback(self.http.close)
                 self._add_sink("live", self._live, capacity=LIVE_QUEUE, pictures=True, vital=False)
+                self._add_sink("sse", told, capacity=EVENT_QUEUE, vital=False)
             undo.pop_all()  # from here on run() closes them
         self._running: set[str] = {name for name, _, _, _ in self._sinks}
         self._group = StageGroup(

@@ -13,6 +13,7 @@ from typing import Final
 from streamer.capture.ffmpeg import Tls
 from streamer.capture.isolate import Isolated
 from streamer.capture.once import Once
+from streamer.capture.reach import Reach
 from streamer.capture.reconnect import Reconnecting
 from streamer.capture.schemes import make_source
 from streamer.config import Camera
@@ -34,8 +35,11 @@ LOOKS_FOLLOWED: Final = 2.5
 that misses it ends nothing."""
 
 
-def source_of(name: str, camera: Camera, base_folder: Path) -> Source:
-    """The source of one configured camera, not yet opened: one life of it."""
+def source_of(name: str, camera: Camera, base_folder: Path, reach: Reach | None = None) -> Source:
+    """The source of one configured camera, not yet opened: one life of it.
+
+    ``reach``: the addresses it may have; None for any.
+    """
     ca_file = camera.ca_file and base_folder.absolute() / camera.ca_file
     make = partial(
         make_source,
@@ -45,6 +49,7 @@ def source_of(name: str, camera: Camera, base_folder: Path) -> Source:
         decoder=camera.decoder,
         base_folder=base_folder,
         tls=Tls(verify=camera.tls_verify, ca_file=ca_file),
+        reach=reach,
         stall_s=camera.stall_s,
         first_frame_s=camera.first_frame_s,
     )
@@ -71,12 +76,14 @@ class CameraLine:
         *,
         confident: float = 0.0,
         before: CameraLine | None,
+        reach: Reach | None = None,
     ) -> None:
         """Join the parts; :class:`Cameras` makes one for each camera.
 
         ``size`` is the long side of the detector's input; a face of a confidence below
         ``confident`` is none, unless it is one that is known.
         ``before``: the line whose place it takes, if any. Frame numbers and counters go on.
+        ``reach``: the addresses that ``source`` may have, None for any; it is kept for a resume.
         """
         self.name = name
         at = before.position if before is not None else Position()
@@ -86,6 +93,7 @@ class CameraLine:
         self._clock = clock
         self._stopped_at = 0.0
         self.camera = camera
+        self.reach = reach
         self.stop = threading.Event()
         self.source: Reconnecting | Once = (
             Reconnecting(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from streamer.camera_line import CameraLine, source_of
+from streamer.capture.reach import Reach
 from streamer.config import Camera, Model
 from streamer.engine import Engine
 from streamer.errors import ConfigError, SourceLost
@@ -128,12 +129,16 @@ class Cameras:
         line = self._lines.get(camera)
         return line.meters if line else None
 
-    def add(self, name: str, camera: Camera) -> None:
-        """Begin to watch a camera. Raises ConfigError when the name is taken."""
+    def add(self, name: str, camera: Camera, reach: Reach | None = None) -> None:
+        """Begin to watch a camera, which may have the addresses of ``reach`` (None: any).
+
+        Raises ConfigError when the name is taken.
+        """
+        self.detector(self._size(camera))  # it may take seconds to warm up: not with the lock held
         with self._lock:
             if name in self._lines:
                 raise ConfigError([f"cameras.{name}: is there already; choose another name"])
-            self._begin(name, camera, None)
+            self._begin(name, camera, None, reach)
 
     def remove(self, name: str) -> None:
         """Stop watching a camera and forget it. Raises ConfigError when there is none."""
@@ -142,16 +147,17 @@ class Cameras:
             del self._lines[name]
         _say_totals("camera_removed", line)
 
-    def replace(self, name: str, camera: Camera) -> None:
-        """Watch ``camera`` under a name that is in use.
+    def replace(self, name: str, camera: Camera, reach: Reach | None = None) -> None:
+        """Watch ``camera`` under a name that is in use, with ``reach`` as of :meth:`add`.
 
         Its frame numbers and counters go on, its epoch grows; what it is said to have lost is of
         the new source only.
         Raises ConfigError when there is no camera of this name.
         """
+        self.detector(self._size(camera))
         with self._lock:
             before = self._end(name)
-            self._begin(name, camera, before)
+            self._begin(name, camera, before, reach)
         _say_totals("camera_replaced", before)
 
     def pause(self, name: str) -> None:
@@ -167,7 +173,7 @@ class Cameras:
         with self._lock:
             line = self._line(name)
         if line.stop.is_set():
-            self.replace(name, line.camera)
+            self.replace(name, line.camera, line.reach)
 
     def retune(self) -> None:
         """Fit the engine to the number of cameras, after some came or went.
@@ -242,13 +248,15 @@ class Cameras:
             there = ", ".join(sorted(self._lines)) or "none"
             raise ConfigError([f"cameras.{name}: is not there; there are {there}"]) from None
 
-    def _begin(self, name: str, camera: Camera, before: CameraLine | None) -> None:
+    def _begin(
+        self, name: str, camera: Camera, before: CameraLine | None, reach: Reach | None
+    ) -> None:
         """With the lock held: make the line of a camera, in the place of another, and run it."""
-        source = source_of(name, camera, self._base_folder)
+        source = source_of(name, camera, self._base_folder, reach)
         size = self._size(camera)
         line = CameraLine(
             name, camera, source, self._lanes, self.detector(size), size, self._clock,
-            confident=self._model.confidence, before=before,
+            confident=self._model.confidence, before=before, reach=reach,
         )  # fmt: skip
         if line.adaptive:
             self._take(self._step, line)

@@ -8,6 +8,7 @@ passwords.
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,16 @@ from streamer.config_sections import (
 from streamer.errors import ConfigError
 from streamer.yaml_file import Variables, read_yaml
 
-__all__ = ["Camera", "Config", "Http", "Model", "config_schema", "load_config", "parse_config"]
+__all__ = [
+    "Camera",
+    "Config",
+    "Http",
+    "Model",
+    "config_schema",
+    "load_config",
+    "parse_camera",
+    "parse_config",
+]
 
 MAX_CAMERAS = 1000
 _PREFIX = "STREAMER__"
@@ -99,6 +109,22 @@ def parse_config(values: dict[str, Any], environ: Mapping[str, str]) -> Config:
     if problems:
         raise ConfigError(problems)
     return config
+
+
+def parse_camera(name: str, values: Mapping[str, Any]) -> Camera:
+    """Check the section of one camera that came from elsewhere than a file, as JSON values.
+
+    Nothing is replaced from the environment and nothing is converted: "5" is no number. Raises
+    :class:`ConfigError` listing every fault.
+    """
+    try:
+        return Camera.model_validate_json(json.dumps(values), strict=True)
+    except ValidationError as error:
+        details = error.errors(include_input=False)
+        problems = [
+            _sentence({**detail, "loc": ("cameras", name, *detail["loc"])}) for detail in details
+        ]
+        raise ConfigError(problems) from None
 
 
 def config_schema() -> dict[str, Any]:

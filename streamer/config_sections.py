@@ -65,7 +65,8 @@ def is_token(text: str) -> bool:
     return 16 <= len(text) <= 512 and text.isascii() and text.isprintable() and " " not in text
 
 
-CameraName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+CAMERA_NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+CameraName = Annotated[str, StringConstraints(pattern=CAMERA_NAME)]
 Url = Annotated[str, AfterValidator(_good_url), PlainSerializer(redact)]
 InputSize = Annotated[int, Field(ge=32, le=4096), AfterValidator(_good_input_size)]
 Address = Annotated[str, AfterValidator(_good_address)]

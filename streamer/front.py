@@ -8,18 +8,22 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from streamer.asking import Asking
+from streamer.camera_door import OpenCameras
+from streamer.cameras import Cameras
+from streamer.capture.reach import Reach
 from streamer.config import Config, Http
 from streamer.config_sections import FILE, TOKEN_RULE, is_token
 from streamer.errors import ConfigError
 from streamer.flow.fan import FanIn
 from streamer.inference.detector import ConfidentOnly
-from streamer.protocols import Detector
+from streamer.roster import Roster
 from streamer.stages import Job
 from streamer.status import Status
 from streamer.web.access import Access
 from streamer.web.detect import Detecting
 from streamer.web.live import LiveView
 from streamer.web.server import HttpServer, TlsFiles
+from streamer.web.told import Told
 
 
 def open_front(
@@ -28,8 +32,10 @@ def open_front(
     *,
     base_folder: Path,
     live: LiveView,
+    told: Told,
     lanes: FanIn[Job],
-    detector: Callable[[int], Detector],
+    cameras: Cameras,
+    roster: Roster,
     model: str,
     status: Callable[[], Status],
     metrics: Callable[[str], tuple[bytes, str]],
@@ -38,21 +44,26 @@ def open_front(
 ) -> HttpServer:
     """Listen as ``http`` says; nothing is answered before its ``start``.
 
-    ``detector`` gives the one for an input size. Relative files are sought in ``base_folder``.
-    Raises ConfigError for a token or a certificate that cannot be read, BindError, and Exposed.
+    Pictures that are sent wait in a lane of ``lanes``; ``roster`` changes ``cameras``. Relative
+    files are sought in ``base_folder``. Raises ConfigError for a token or a certificate that
+    cannot be read, BindError, and Exposed.
     """
     detecting = None
     if http.detect is not None:
         size, waiting = config.model.input_size, http.detect.waiting
         asking = Asking(
             lanes,
-            lambda: ConfidentOnly(detector(size), config.model.confidence),
+            lambda: ConfidentOnly(cameras.detector(size), config.model.confidence),
             size=size,
             waiting=waiting,
             weight=http.detect.priority,
             clock=clock,
         )
         detecting = Detecting(asking.look, model=model, longest=size, waiting=waiting)
+    door = None
+    if http.cameras is not None:
+        reach = Reach(http.cameras.networks)
+        door = OpenCameras(cameras, roster, sources=http.cameras.sources, reach=reach)
     tls = None
     if http.tls is not None:
         folder = base_folder.absolute()
@@ -69,6 +80,8 @@ def open_front(
             status=status,
             metrics=metrics,
             detecting=detecting,
+            cameras=door,
+            told=told,
             access=access,
             insecure=http.insecure,
             tls=tls,

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from streamer.cameras import Cameras
+from streamer.capture.reach import Reach
 from streamer.config import MAX_CAMERAS, Camera, Config
 from streamer.errors import ConfigError
 
@@ -29,29 +30,44 @@ class Roster:
         self._show = show
         self._changing = threading.Lock()
 
-    def add(self, name: str, camera: Camera) -> None:
-        """Begin to watch a camera. Raises ConfigError when the name is taken or all are."""
+    def add(
+        self, name: str, camera: Camera, reach: Reach | None = None, *, retune: bool = True
+    ) -> None:
+        """Begin to watch a camera, which may have the addresses of ``reach`` (None: any).
+
+        Without ``retune`` the caller does that himself, since it may take seconds. Raises
+        ConfigError when the name is taken or there are as many as may be.
+        """
         with self._changing:
             if len(self._cameras.lines()) >= MAX_CAMERAS:
                 raise ConfigError([f"cameras: there are {MAX_CAMERAS}; remove one first"])
-            self._cameras.add(name, camera)
+            self._cameras.add(name, camera, reach)
             self._tell()
-        self._cameras.retune()
+        if retune:
+            self.retune()
 
-    def remove(self, name: str) -> None:
-        """Stop watching a camera and forget it. Raises ConfigError when there is none."""
+    def remove(self, name: str, *, retune: bool = True) -> None:
+        """Stop watching a camera and forget it; ``retune`` as of :meth:`add`.
+
+        Raises ConfigError when there is none.
+        """
         with self._changing:
             self._cameras.remove(name)
             self._tell()
-        self._cameras.retune()
+        if retune:
+            self.retune()
 
-    def replace(self, name: str, camera: Camera) -> None:
+    def replace(self, name: str, camera: Camera, reach: Reach | None = None) -> None:
         """Watch ``camera`` under a name in use; its frame numbers go on, its epoch grows.
 
-        Raises ConfigError when there is no camera of this name.
+        ``reach`` as of :meth:`add`. Raises ConfigError when there is no camera of this name.
         """
         with self._changing:
-            self._cameras.replace(name, camera)
+            self._cameras.replace(name, camera, reach)
+
+    def retune(self) -> None:
+        """Fit the engine to the number of cameras; meanwhile everything else goes on."""
+        self._cameras.retune()
 
     def pause(self, name: str) -> None:
         """Stop reading a camera and keep it, as stopped. Raises ConfigError when there is none."""

@@ -50,7 +50,9 @@ FLOORS: tuple[set[str], ...] = (
     {"web", "config", "plugins", "testing"},
     {"engine", "camera_line", "steering", "asking", "exposure", "outlets"},
     {"cameras"},
-    {"roster", "front"},
+    {"roster"},
+    {"camera_door"},
+    {"front"},
     {"app"},
     CLI,
 )

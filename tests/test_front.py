@@ -7,16 +7,19 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import pytest
 
+from streamer.cameras import Cameras
 from streamer.config import parse_config
 from streamer.errors import ConfigError, Exposed
 from streamer.flow.fan import FanIn
 from streamer.front import open_front
-from streamer.testing import FakeDetector
+from streamer.roster import Roster
 from streamer.web.live import LiveView
+from streamer.web.told import Told
 from tests.e2e.program import ROOT
 from tests.web.synthetic import Machine
 
@@ -27,11 +30,12 @@ def opened(folder: Path, **http: Any) -> Any:
     values = {"bind": "127.0.0.1:0", **http}
     config = parse_config({"cameras": {"a": {"source": "demo:"}}, "http": values}, {"T": TOKEN})
     assert config.http is not None
-    machine = Machine()
+    machine, cameras = Machine(), Mock(Cameras)
     return open_front(
         config, config.http, base_folder=folder, live=LiveView(["a"]), lanes=FanIn("infer"),
-        detector=lambda _: FakeDetector(), model="net", status=machine.status,
-        metrics=machine.metrics, clock=lambda: 0.0, wall_clock=lambda: 0.0,
+        told=Told(boot_id="b", model="net", clock=lambda: 0.0), cameras=cameras,
+        roster=Roster(cameras, config, show=lambda _: None), model="net",
+        status=machine.status, metrics=machine.metrics, clock=lambda: 0.0, wall_clock=lambda: 0.0,
     )  # fmt: skip
 
 

@@ -26,7 +26,7 @@ class FakeCameras:
     def lines(self) -> list[Any]:
         return [SimpleNamespace(name=n, camera=c) for n, c in sorted(self.there.items())]
 
-    def add(self, name: str, camera: Camera) -> None:
+    def add(self, name: str, camera: Camera, reach: Any = None) -> None:
         if name in self.there:
             raise ConfigError([f"cameras.{name}: is there already"])
         self.there[name] = camera
@@ -36,7 +36,7 @@ class FakeCameras:
             raise ConfigError([f"cameras.{name}: is not there"])
         del self.there[name]
 
-    def replace(self, name: str, camera: Camera) -> None:
+    def replace(self, name: str, camera: Camera, reach: Any = None) -> None:
         self.there[name] = camera
 
     def retune(self) -> None:
@@ -56,7 +56,8 @@ def roster(settings: Config) -> tuple[Roster, FakeCameras, list[list[str]]]:
 
 def test_an_edit_changes_the_cameras_whose_entries_changed_and_no_others() -> None:
     changed, cameras, shown = roster(config(a=ONE, b=ONE, c=ONE, d=ONE))
-    changed.add("x", Camera(**TWO))  # over HTTP
+    changed.add("x", Camera(**TWO), retune=False)  # over HTTP
+    assert cameras.retuned == 0
     changed.remove("b")
     changed.replace("c", Camera(**TWO))
     done = changed.apply(config(a=ONE, b=ONE, c=ONE, e=ONE))

@@ -95,8 +95,13 @@ def live_options(
     socket_timeout_s: float,
     max_pixels: int,
     tls: Tls,
+    wander: bool = True,
 ) -> dict[str, str]:
-    """Options for a camera: ``scheme`` is one of :data:`PROTOCOLS`."""
+    """Options for a camera: ``scheme`` is one of :data:`PROTOCOLS`.
+
+    Without ``wander`` an HTTP camera may not send us on to another address, neither by a redirect
+    nor by a playlist. Nothing prevents an RTSP camera from it.
+    """
     options = {
         "max_pixels": str(max_pixels),
         "protocol_whitelist": PROTOCOLS[scheme],
@@ -104,7 +109,10 @@ def live_options(
         **(tls.options() if scheme != "rtsp" else {}),  # http may be sent on to https
     }
     if scheme in ("http", "https"):
-        return options | {"format_whitelist": _HTTP_FORMATS}
+        if not wander:
+            options["max_redirects"] = "0"
+        formats = _HTTP_FORMATS if wander else _HTTP_FORMATS.replace("hls,", "")
+        return options | {"format_whitelist": formats}
     return options | {
         "rtsp_transport": transport,
         "allowed_media_types": "video",

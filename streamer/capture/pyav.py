@@ -36,6 +36,7 @@ from streamer.capture.av_picture import AvPicture, ColourConverter
 from streamer.capture.challenge import login_words
 from streamer.capture.ffmpeg import VERIFIED, Patience, Tls
 from streamer.capture.hardware import Decoding, GpuRefused
+from streamer.capture.reach import Reach
 from streamer.capture.reasons import too_large, unsupported, why
 from streamer.capture.resolve import Resolver
 from streamer.capture.urls import canonical_url, endpoint_of, file_path, scheme_of
@@ -95,6 +96,7 @@ class PyAvSource:
         first_frame_s: float = 10.0,
         max_pixels: int = 4096 * 2160,
         tls: Tls = VERIFIED,
+        reach: Reach | None = None,
         decoder: str = "auto",
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
@@ -103,7 +105,9 @@ class PyAvSource:
 
         A camera that gives no picture for ``read_timeout_s``, or none within ``first_frame_s`` of
         dialling, is lost; pictures of more than ``max_pixels`` are refused before they are
-        decoded. ``decoder`` is "auto", "software", "cuda" or "cuda:N" (see hardware.py); files
+        decoded. ``reach``: the addresses that it may have, looked at with each dial; the one that
+        was looked at is dialled, but for TLS, where the certificate names the camera.
+        ``decoder`` is "auto", "software", "cuda" or "cuda:N" (see hardware.py); files
         are decoded by software, where nothing can get lost on the way to it. Raises ``ValueError``
         when it is unknown, ``url`` and ``live`` do not go together or the URL is bad.
         """
@@ -123,6 +127,7 @@ class PyAvSource:
         self._converter = ColourConverter()
         self._decoding = Decoding(camera, decoder if live else "software", gpu_context)
         if live:
+            self._url, self._reach = url, reach
             self._target = canonical_url(url.reveal())
             endpoint = endpoint_of(url.reveal())
             self._name = str(endpoint)
@@ -133,6 +138,7 @@ class PyAvSource:
                 socket_timeout_s=max(open_timeout_s, read_timeout_s, first_frame_s),
                 max_pixels=max_pixels,
                 tls=tls,
+                wander=reach is None,
             )
         else:
             path = file_path(url.reveal(), Path())
@@ -161,6 +167,15 @@ class PyAvSource:
             raise self._lost("not_found", "is not there or is not a file; check the path")
         if stop.is_set():
             return
+        if self.live and self._reach is not None:
+            addresses = self._resolver.addresses
+            if not addresses or self._reach.denied(addresses):
+                words = (
+                    "has an address that a camera added over HTTP may not have; see docs/http.md"
+                )
+                raise self._lost("unreachable", words)
+            if self._scheme in ("rtsp", "http"):
+                self._target = canonical_url(self._url.reveal(), addresses[0])
         with closing(self._open(opening, reading)) as container:
             yield from self._read(container, stop, reading)
 

@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
+from streamer.capture.reach import addresses_of
 from streamer.errors import SourceLost
 
 RESOLVE_TIMEOUT_S: Final = 3.0
 """Longest wait for a name, seconds."""
 
 Lookup: TypeAlias = Callable[[str, int], object]
-"""Resolves host and port or raises ``OSError``; what it returns is not used."""
+"""Resolves host and port or raises ``OSError``; a list is what ``socket.getaddrinfo`` answers."""
 
 
 def is_address(host: str) -> bool:
@@ -45,6 +46,12 @@ class Resolver:
         self._lookup = lookup
         self._worker: threading.Thread | None = None
         self._failed = False
+        self._addresses: list[str] = [host] if is_address(host) else []
+
+    @property
+    def addresses(self) -> list[str]:
+        """What the name stood for when it was looked up last, in the order of preference."""
+        return list(self._addresses)
 
     def resolves(self, timeout_s: float, stop: threading.Event) -> bool | None:
         """True when the name resolves, False when it does not, None when nobody answered.
@@ -81,7 +88,8 @@ class Resolver:
 
     def _look_up(self) -> None:
         try:
-            self._lookup(self._host, self._port)
+            found = self._lookup(self._host, self._port)
+            self._addresses = addresses_of(found) if isinstance(found, list) else []
             self._failed = False
         except (OSError, UnicodeError):
             self._failed = True

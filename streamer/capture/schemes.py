@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from streamer.capture.ffmpeg import VERIFIED, Tls
+from streamer.capture.reach import Reach
 from streamer.capture.urls import (
     NETWORK_PORTS,
     check_url,
@@ -34,6 +35,7 @@ def make_source(
     decoder: str = "auto",
     base_folder: Path,
     tls: Tls = VERIFIED,
+    reach: Reach | None = None,
     stall_s: float = 5.0,
     first_frame_s: float = 10.0,
 ) -> Source:
@@ -42,7 +44,8 @@ def make_source(
     Relative file paths are relative to ``base_folder``, the folder of the configuration file;
     a network camera without a picture for ``stall_s`` seconds, or without its first for
     ``first_frame_s``, is lost;
-    ``tls`` says whose certificates an rtsps or https camera may show;
+    ``tls`` says whose certificates an rtsps or https camera may show, ``reach`` which addresses a
+    network camera may have (None: any);
     ``decoder`` is "auto", "software", "cuda" or "cuda:N", for network cameras.
     Raises :class:`streamer.errors.ConfigError` on a URL that :func:`check_url` objects to.
     """
@@ -61,6 +64,7 @@ def make_source(
             live=True,
             transport=transport,
             tls=tls,
+            reach=reach,
             decoder=decoder,
             read_timeout_s=stall_s,
             first_frame_s=first_frame_s,

@@ -108,13 +108,15 @@ def check_url(text: str) -> str | None:
     return None
 
 
-def canonical_url(text: str) -> str:
+def canonical_url(text: str, address: str | None = None) -> str:
     """A network URL rebuilt from its parts: scheme in lower case, port explicit, no fragment.
 
-    User name and password stay exactly as they were written, percent signs included.
-    Raises :class:`BadUrl`.
+    User name and password stay exactly as they were written, percent signs included; ``address``
+    takes the place of the host where it is given. Raises :class:`BadUrl`.
     """
     scheme, userinfo, endpoint, rest = _network_parts(text)
+    if address is not None:
+        endpoint = Endpoint(address, endpoint.port)
     return f"{scheme}://{userinfo}{endpoint}{quote(rest, safe=_KEEP)}"
 
 

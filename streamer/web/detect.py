@@ -23,6 +23,7 @@ from streamer.vision.still import Still, decode_still
 from streamer.web.body import body_of
 from streamer.web.guard import DETECT_PATHS, MAX_PICTURE_BODY
 from streamer.web.multipart import part_of
+from streamer.web.openapi import DETECTED, PICTURE_BODY
 from streamer.web.readings import to_bytes
 
 MAX_PIXELS: Final = 36_000_000
@@ -103,7 +104,15 @@ def detect_routes(detecting: Detecting) -> APIRouter:
     """The paths at which pictures are taken: the one of the API, and the one others know."""
     router = APIRouter()
     for path in sorted(DETECT_PATHS):
-        router.add_api_route(path, detecting.answer, methods=["POST"])
+        router.add_api_route(
+            path,
+            detecting.answer,
+            methods=["POST"],
+            summary="Find faces in a picture",
+            operation_id=path.strip("/").replace("/", "_"),
+            responses=DETECTED,
+            openapi_extra=PICTURE_BODY,
+        )
     return router
 
 

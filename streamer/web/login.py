@@ -13,14 +13,15 @@ from streamer.web.access import Access, forget_cookie
 from streamer.web.body import body_of
 from streamer.web.guard import MAX_BODY
 
+_PAGE: Final = Path(__file__).resolve().parent / "static" / "login.html"
 _FORM: Final = "application/x-www-form-urlencoded"
 _WRONG: Final = b'<p id="wrong" hidden>'
 
 
-def login_routes(access: Access, *, secure: bool, form: Path) -> APIRouter:
-    """``/login`` and ``/logout``. ``form`` is the page; ``secure`` keeps cookies to TLS."""
+def login_routes(access: Access, *, secure: bool) -> APIRouter:
+    """``/login`` and ``/logout``; ``secure`` keeps cookies to TLS."""
     router = APIRouter()
-    page = form.read_bytes()
+    page = _PAGE.read_bytes()
     again = page.replace(_WRONG, _WRONG.replace(b" hidden", b""))
 
     @router.api_route("/login", methods=["GET", "HEAD"], include_in_schema=False)

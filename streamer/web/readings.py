@@ -31,7 +31,7 @@ def status_json(status: Status, *, now: float) -> dict[str, Any]:
         "inference_stuck_s": _rounded(status.inference_stuck_s),
         "load": _load(status.load),
         "uptime_s": _rounded(status.uptime_s),
-        "cameras": [_camera(camera, now) for camera in status.cameras],
+        "cameras": [camera_json(camera, now) for camera in status.cameras],
         "sinks": [_sink(sink) for sink in status.sinks],
         "watching": _watching(status.watching or Watching()),
         "stages": {name: _durations(stats) for name, stats in status.stages.items()},
@@ -45,7 +45,8 @@ def to_bytes(value: Mapping[str, Any]) -> bytes:
     )
 
 
-def _camera(camera: CameraStatus, now: float) -> dict[str, Any]:
+def camera_json(camera: CameraStatus, now: float) -> dict[str, Any]:
+    """One camera; ``now`` as above."""
     source = camera.source
     return {
         "name": camera.name,
@@ -70,7 +71,7 @@ def _camera(camera: CameraStatus, now: float) -> dict[str, Any]:
         "latency_p95_s": _rounded(camera.latency_p95_s),
         "latency_p99_s": _rounded(camera.latency_p99_s),
         "newest_age_s": _rounded(camera.newest_age_s),
-        "ledger": _ledger(camera.ledger),
+        "ledger": ledger_json(camera.ledger),
         "lane": _channel(camera.lane),
     }
 
@@ -90,7 +91,8 @@ def _load(load: Load) -> dict[str, Any]:
     }
 
 
-def _ledger(ledger: Ledger) -> dict[str, Any]:
+def ledger_json(ledger: Ledger) -> dict[str, Any]:
+    """Where every frame of one camera went."""
     return {
         "captured": ledger.captured,
         "settled": dict(ledger.settled),

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Final
 
-from fastapi import FastAPI, Request, Response, WebSocket
+from fastapi import APIRouter, FastAPI, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from streamer import __version__
 from streamer.status import Status
-from streamer.web.access import Access
-from streamer.web.detect import Detecting, detect_routes
 from streamer.web.feeds import feed_socket
-from streamer.web.login import login_routes
+from streamer.web.openapi import ALIVE, READY, STATUS
 from streamer.web.pictures import OPTIONS, picture_routes
 from streamer.web.readings import status_json, to_bytes
+from streamer.web.ready import STUCK_S, readiness_json
+from streamer.web.told import OPTIONS as EVENT_OPTIONS
 from streamer.web.viewers import Viewers
 
 _GET: Final = ["GET", "HEAD"]
-STUCK_S: Final = 10.0
-"""Seconds that a run of the model may go on after it was told to end before we are not healthy."""
 _STATIC: Final = Path(__file__).resolve().parent / "static"
 _TYPES: Final = {
     ".css": "text/css; charset=utf-8",
@@ -39,20 +38,23 @@ def build_app(
     status: Callable[[], Status],
     metrics: Callable[[str], tuple[bytes, str]],
     pool: Executor,
-    detecting: Detecting | None,
-    access: Access,
-    secure: bool,
+    routers: Sequence[APIRouter] = (),
 ) -> FastAPI:
-    """The application behind the guard.
+    """The application behind the guard; ``routers`` are those of parts that may be switched off.
 
     ``metrics`` gets the Accept header and gives the body and its content type. Raises
     ``FileNotFoundError`` when the page's files are not installed.
     """
-    # FastAPI's own documentation page loads scripts from another host: it stays off.
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    if detecting is not None:
-        app.include_router(detect_routes(detecting))
-    app.include_router(login_routes(access, secure=secure, form=_STATIC / "login.html"))
+    # FastAPI's own documentation page loads scripts from another host: /docs is one of ours.
+    app = FastAPI(
+        title="streamer",
+        version=__version__,
+        summary="Watches live cameras, finds every face and tells it while it is still true",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
     live = viewers.live
     # The page's files are read once, here: no path of a request ever reaches the disk.
     assets = {file.name: (file.read_bytes(), _TYPES[file.suffix]) for file in _STATIC.iterdir()}
@@ -63,35 +65,56 @@ def build_app(
         body, kind = assets[name]
         return Response(body, media_type=kind, headers={"cache-control": "no-cache"})
 
-    @app.api_route("/", methods=_GET)
+    @app.api_route("/", methods=_GET, include_in_schema=False)
     async def page() -> Response:
         return asset("index.html")
 
-    @app.api_route("/static/{name}", methods=_GET)
+    @app.api_route("/docs", methods=_GET, include_in_schema=False)
+    async def documentation() -> Response:
+        return asset("docs.html")
+
+    @app.api_route("/openapi.json", methods=_GET, include_in_schema=False)
+    async def openapi() -> Response:
+        return _json(200, app.openapi())
+
+    @app.api_route("/static/{name}", methods=_GET, include_in_schema=False)
     async def static(name: str) -> Response:
         return asset(name)
 
-    @app.api_route("/healthz", methods=_GET)
+    @app.get("/healthz", responses=ALIVE)
+    @app.head("/healthz", include_in_schema=False)
     async def healthz() -> Response:
+        """Whether it is alive; who runs it is to end it and start it again when not."""
         reading = await asyncio.get_running_loop().run_in_executor(pool, status)
         if reading.inference_stuck_s > STUCK_S:
             detail = "a run of the model does not end; restart streamer, and look at the device"
             return _json(503, {"status": "stuck", "detail": detail})
         return _json(200, {"status": "ok", "provider": reading.provider})
 
-    @app.api_route("/metrics", methods=_GET)
+    @app.get("/readyz", responses=READY)
+    @app.head("/readyz", include_in_schema=False)
+    async def readyz() -> Response:
+        """Whether it does its job; the body says which check fails."""
+        reading = await asyncio.get_running_loop().run_in_executor(pool, status)
+        return _json(*readiness_json(reading))
+
+    @app.api_route("/metrics", methods=_GET, include_in_schema=False)
     async def scrape(request: Request) -> Response:
         accept = request.headers.get("accept", "")
         loop = asyncio.get_running_loop()
         body, kind = await loop.run_in_executor(pool, metrics, accept)
         return Response(body, headers={"content-type": kind, "cache-control": "no-store"})
 
-    @app.api_route("/api/v1/status", methods=_GET)
+    @app.get("/api/v1/status", responses=STATUS)
+    @app.head("/api/v1/status", include_in_schema=False)
     async def read_status() -> Response:
+        """Everything now: cameras with their ledgers, sinks, load and time spent by stage."""
         reading = await asyncio.get_running_loop().run_in_executor(pool, status)
         return _json(200, status_json(reading, now=live.clock()))
 
-    app.include_router(picture_routes(viewers))
+    app.include_router(picture_routes(viewers), include_in_schema=False)
+    for router in routers:
+        app.include_router(router)
 
     @app.websocket("/ws/live")
     async def watch(socket: WebSocket) -> None:
@@ -111,8 +134,10 @@ def build_app(
 
     @app.exception_handler(RequestValidationError)
     async def refuse_values(_: Request, error: RequestValidationError) -> Response:
-        name = str(error.errors()[0]["loc"][-1])
-        return _json(422, {"error": OPTIONS.get(name, "the request has a value that is none")})
+        where = error.errors()[0]["loc"]
+        name = str(where[1] if len(where) > 1 else "")
+        sentences = {**OPTIONS, **EVENT_OPTIONS}
+        return _json(422, {"error": sentences.get(name, "the request has a value that is none")})
 
     return app
 

@@ -25,11 +25,14 @@ from starlette.middleware.cors import CORSMiddleware
 from streamer.errors import BindError, ConfigError, Exposed
 from streamer.status import Status, Watching
 from streamer.web.access import Access
+from streamer.web.cameras_api import CameraDoor, CameraRoutes, read_routes
 from streamer.web.connection import Connection
-from streamer.web.detect import Detecting
+from streamer.web.detect import Detecting, detect_routes
 from streamer.web.guard import AllowedHosts, Guard
 from streamer.web.live import LiveView
+from streamer.web.login import login_routes
 from streamer.web.routes import build_app
+from streamer.web.told import Told, event_routes
 from streamer.web.viewers import Viewers
 
 MAX_VIEWERS: Final = 32
@@ -66,6 +69,8 @@ class HttpServer:
         status: Callable[[], Status],
         metrics: Callable[[str], tuple[bytes, str]],
         detecting: Detecting | None = None,
+        cameras: CameraDoor | None = None,
+        told: Told | None = None,
         access: Access | None = None,
         insecure: bool = False,
         tls: TlsFiles | None = None,
@@ -82,11 +87,13 @@ class HttpServer:
         for beside its own (see :class:`streamer.web.guard.AllowedHosts`). A viewer that takes
         more than ``read_limit_s`` seconds to read one message is cut off.
 
-        ``detecting`` answers pictures that are sent. Without ``access`` everybody may do
-        everything, and ``bind`` must be of this machine alone unless ``insecure``. Pages of
-        ``origins`` may use this server too; one address may ask ``requests_per_s`` times a second.
-        Raises :class:`streamer.errors.BindError`, :class:`streamer.errors.Exposed`, and
-        ConfigError when the files of ``tls`` are not what they should be.
+        ``detecting`` answers pictures that are sent, ``cameras`` changes them, and ``told`` is
+        what is sent as events; a path whose part is None is not there. Without ``access``
+        everybody may do everything, and ``bind`` must be of this machine alone unless
+        ``insecure``. Pages of ``origins`` may use this server too; one address may ask
+        ``requests_per_s`` times a second. Raises :class:`streamer.errors.BindError`,
+        :class:`streamer.errors.Exposed`, and ConfigError when the files of ``tls`` are not what
+        they should be.
         """
         access = access or Access(wall_clock=time.time)
         self._pool = ThreadPoolExecutor(
@@ -96,14 +103,21 @@ class HttpServer:
             live, status, self._pool, max_viewers=max_viewers, read_limit_s=read_limit_s
         )
         self._detecting = detecting
+        self._changing = (
+            None if cameras is None else CameraRoutes(cameras, status, self._pool, live.clock)
+        )
         app = build_app(
             self._viewers,
             status=status,
             metrics=metrics,
             pool=self._pool,
-            detecting=detecting,
-            access=access,
-            secure=tls is not None,
+            routers=[
+                login_routes(access, secure=tls is not None),
+                read_routes(status, self._pool, live.clock),
+                *([] if detecting is None else [detect_routes(detecting)]),
+                *([] if self._changing is None else [self._changing.routes]),
+                *([] if told is None else [event_routes(told, read_limit_s=read_limit_s)]),
+            ],
         )
         if origins:
             app.add_middleware(
@@ -182,8 +196,9 @@ class HttpServer:
             self._thread.join(_CLOSE_LIMIT_S)
         self._socket.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
-        if self._detecting is not None:
-            self._detecting.close()
+        for part in (self._detecting, self._changing):
+            if part is not None:
+                part.close()
 
     def __enter__(self) -> HttpServer:
         """Start."""
