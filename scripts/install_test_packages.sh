@@ -4,7 +4,7 @@
 # It never fails: a test whose package is missing is skipped and named at the end of the run.
 set -u
 packages="python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base \
-gstreamer1.0-plugins-good gstreamer1.0-plugins-bad prometheus chromium"
+gstreamer1.0-plugins-good gstreamer1.0-plugins-bad prometheus chromium mosquitto nats-server"
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
     echo "streamer: no apt-get here, so tests that need Debian's packages may be skipped"
@@ -44,8 +44,11 @@ get install --yes --no-install-recommends $wanted || for package in $wanted; do
     get install --yes --no-install-recommends "$package" ||
         echo "streamer: $package did not install: $(grep -m 1 '^E:' "$log")"
 done
-case " $wanted" in
-    *" prometheus "*) # the tests start their own; nothing shall run on this machine because of us
-        [ ! -d /run/systemd/system ] || $root systemctl -q disable --now prometheus || true ;;
-esac
+# The tests start their own; nothing shall run on this machine because of us.
+for service in prometheus mosquitto nats-server; do
+    case " $wanted" in
+        *" $service "*)
+            [ ! -d /run/systemd/system ] || $root systemctl -q disable --now "$service" || true ;;
+    esac
+done
 exit 0

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from streamer import __version__
+from streamer.bridges import Bridge, open_bridges
 from streamer.cameras import Cameras
 from streamer.config import Config
 from streamer.engine import open_engine
@@ -111,6 +112,15 @@ class App:
                 )
                 undo.callback(self.zeromq.close)
                 self._add_sink("zeromq", self.zeromq, capacity=EVENT_QUEUE)
+            for name, bridge in open_bridges(
+                config.publish,
+                base_folder=base_folder,
+                boot_id=self.boot_id,
+                model=self._engine.model,
+                clock=clock,
+            ):
+                undo.callback(bridge.close)
+                self._add_sink(name, bridge, capacity=EVENT_QUEUE, vital=False)
             for name, sink in (extra_sinks or {}).items():
                 self._add_sink(name, sink, capacity=4, pictures=True)
             if config.http is not None:
@@ -287,8 +297,14 @@ class App:
             uptime_s=now - self._started_at,
             cameras=self._cameras.status(now),
             sinks=[
-                SinkStatus(name, channels[name], channels[name].delivered, name in self._running)
-                for name, _, _, _ in self._sinks
+                SinkStatus(
+                    name,
+                    channels[name],
+                    channels[name].delivered,
+                    name in self._running,
+                    sink.link if isinstance(sink, Bridge) else None,
+                )
+                for name, _, sink, _ in self._sinks
             ],
             refused=self.zeromq.refused if self.zeromq is not None else {},
             device_warning=session.warning or "",

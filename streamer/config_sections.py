@@ -9,17 +9,17 @@ from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PlainSerializer,
     SecretStr,
     StringConstraints,
 )
 
+from streamer.bridge_sections import Mqtt
 from streamer.capture.schemes import check_url
 from streamer.inference.entries import load_registry
+from streamer.section import Section
 from streamer.types import SourceUrl, redact
 
 FILE = "file:"
@@ -70,12 +70,6 @@ CameraName = Annotated[str, StringConstraints(pattern=CAMERA_NAME)]
 Url = Annotated[str, AfterValidator(_good_url), PlainSerializer(redact)]
 InputSize = Annotated[int, Field(ge=32, le=4096), AfterValidator(_good_input_size)]
 Address = Annotated[str, AfterValidator(_good_address)]
-
-
-class Section(BaseModel):
-    """Part of a configuration: unknown keys are refused, and no message repeats a value."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Camera(Section):
@@ -224,6 +218,7 @@ class Publish(Section):
     """Where results go."""
 
     zeromq: ZeroMq | None = Field(default=ZeroMq(), description="null switches it off")
+    mqtt: Mqtt | None = Field(None, description="an MQTT broker; see docs/bridges.md")
 
 
 def _as_list(value: object) -> object:

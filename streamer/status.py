@@ -74,13 +74,35 @@ class CameraStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkStatus:
+    """What a bridge's other end does.
+
+    ``connects`` counts connections made; ``delivered`` messages that the other end confirmed,
+    ``lost`` those given up, by reason, and ``retries`` times something was sent again. ``waiting``
+    messages are held now. ``trouble`` says why it is not connected, in one sentence.
+    """
+
+    connected: bool
+    connects: int = 0
+    delivered: int = 0
+    retries: int = 0
+    waiting: int = 0
+    lost: Mapping[str, int] = field(default_factory=dict)
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SinkStatus:
-    """One sink now: its channel's counters, whether it still runs, and how many it wrote."""
+    """One sink now: its channel's counters, whether it still runs, and how many it wrote.
+
+    ``link`` is of a bridge, None for others.
+    """
 
     name: str
     channel: ChannelStats
     written: int
     running: bool
+    link: LinkStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)

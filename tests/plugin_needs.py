@@ -1,8 +1,8 @@
 """Says what was not tested, and why, in the last lines of the run; in CI that is a failure.
 
-The markers ``rtsp``, ``prometheus`` and ``browser`` skip a test where the Debian package that it
-needs is missing. Whatever else was skipped is listed too. Only ``gpu`` may be skipped in CI: no
-package brings a GPU.
+The markers ``rtsp``, ``prometheus``, ``browser``, ``mqtt`` and ``nats`` skip a test where
+the Debian package that it needs is missing. Whatever else was skipped is listed too. Only ``gpu``
+may be skipped in CI: no package brings a GPU.
 """
 
 import functools
@@ -14,6 +14,7 @@ from collections.abc import Generator
 
 import pytest
 
+from tests.brokers import program
 from tests.rtsp import SYSTEM_PYTHON
 
 _RTSP_PARTS = """
@@ -55,6 +56,16 @@ def missing_browser() -> str:
     return "" if shutil.which("chromium") else "chromium"
 
 
+def missing_mqtt() -> str:
+    """The Debian package that brings mosquitto, or an empty string."""
+    return "" if program("mosquitto") else "mosquitto"
+
+
+def missing_nats() -> str:
+    """The Debian package that brings nats-server, or an empty string."""
+    return "" if program("nats-server") else "nats-server"
+
+
 def missing_gpu() -> str:
     """The build of ONNX Runtime that can use a GPU, or an empty string where it is installed."""
     try:
@@ -68,6 +79,8 @@ NEEDS = {
     "rtsp": missing_rtsp,
     "prometheus": missing_prometheus,
     "browser": missing_browser,
+    "mqtt": missing_mqtt,
+    "nats": missing_nats,
     "gpu": missing_gpu,
 }
 

@@ -54,6 +54,8 @@ MEANINGS = {
     "gate_failed": "What decides who may listen failed: nobody new is let in.",
     "peer_let_go": "A subscriber sent more than any has to (`too_much`), or there were `too_many`: "
     "it was disconnected.",
+    "bridge_connected": "A bridge (docs/bridges.md) is connected to its other end.",
+    "bridge_down": "It is not, and why; cameras go on, and it tries again.",
     "library_says": "A library that streamer uses warns, in its own words (`text`).",
 }  # fmt: skip
 """What each event means, in a sentence; one that the code does not know is an error, and so is

@@ -185,6 +185,15 @@ def _sink(sink: SinkStatus) -> Iterator[_Sample]:
         yield "streamer_sink_dropped_total", (sink.name, reason), dropped
     yield "streamer_sink_up", (sink.name,), int(sink.running)
     yield from _queue(f"sink:{sink.name}", sink.channel)
+    if (link := sink.link) is not None:
+        name = (sink.name,)
+        yield "streamer_bridge_connected", name, int(link.connected)
+        yield "streamer_bridge_connects_total", name, link.connects
+        yield "streamer_bridge_delivered_total", name, link.delivered
+        yield "streamer_bridge_retries_total", name, link.retries
+        yield "streamer_bridge_waiting", name, link.waiting
+        for reason, lost in link.lost.items():
+            yield "streamer_bridge_lost_total", (sink.name, reason), lost
 
 
 def _watching(watching: Watching) -> Iterator[_Sample]:

@@ -16,6 +16,7 @@ from streamer.publish.metrics import METRICS, Metrics
 from streamer.status import (
     CameraStatus,
     GpuUse,
+    LinkStatus,
     Load,
     SinkStatus,
     SourceState,
@@ -98,6 +99,9 @@ FULL = Status(
     sinks=(
         SinkStatus("zeromq", channel("zeromq"), 60, True),
         SinkStatus("door", channel("x"), 0, False),
+        SinkStatus(
+            "mqtt", channel("mqtt"), 9, True, LinkStatus(True, 2, 7, 1, 3, {"queue_full": 4})
+        ),
     ),
     stages={"wait": durations(0.002), "infer": durations(0.01, 0.02, 6.0), "publish": durations()},
     device_warning="running on the CPU",
