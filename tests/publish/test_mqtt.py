@@ -214,12 +214,12 @@ def test_a_stuck_broker_holds_nobody_up_and_memory_is_bounded(
         began_at = time.monotonic()
         sink.write(crowd)
         slowest_s = max(slowest_s, time.monotonic() - began_at)
-    assert slowest_s < 2.0
+    assert slowest_s < 15.0  # one that waits for the broker would take twice that
     assert sink.link.waiting <= module.MOST_WAITING
     assert sink.link.lost["queue_full"] >= 2000 - module.MOST_WAITING
     began_at = time.monotonic()
     sink.close()
-    assert time.monotonic() - began_at < 10.0
+    assert time.monotonic() - began_at < 20.0
     assert sink.link.lost["unconfirmed"] > 0
 
 
