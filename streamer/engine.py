@@ -242,7 +242,6 @@ def _open(
         memory_limit=None if options.gpu_memory_mb is None else options.gpu_memory_mb << 20,
         cuda_graphs=options.cuda_graphs,
         fold=options.fold,
-        folded=cache_folder() / "folded",
     )
 
     def open_on(threads: int, spin: bool) -> Session:

@@ -21,7 +21,12 @@ BLOCKS: Final = (16, 8)
 SIZES: Final = 4
 """Input sizes that are rewritten; each takes about 20 MB. Cameras of one kind share one."""
 
-ROUNDS: Final = 5
+STEADY: Final = 4
+"""Rounds in a row in which no time became less by :data:`BETTER`: then it is known."""
+
+MOST_ROUNDS: Final = 25
+
+BETTER: Final = 0.02
 
 WORTH: Final = 0.97
 """A rewritten network must take less than this of the time, or it is not worth its memory."""
@@ -132,11 +137,20 @@ def _run(network: PlainNetwork, batch: Floats, new_options: Callable[[], Any]) -
 
 
 def least_seconds(*runs: Callable[[], object]) -> list[float]:
-    """The least seconds of each, in turn: what else the machine does only adds."""
+    """The least seconds of each, in turn: what else the machine does only adds.
+
+    On a quiet machine five rounds tell; on a busy one it takes more of them.
+    """
     times = [float("inf")] * len(runs)
-    for _ in range(ROUNDS):
+    steady = 0
+    for _ in range(MOST_ROUNDS):
+        before = list(times)
         for n, run in enumerate(runs):
             began = time.perf_counter()
             run()
             times[n] = min(times[n], time.perf_counter() - began)
+        news = any(now < (1 - BETTER) * was for now, was in zip(times, before, strict=True))
+        steady = 0 if news else steady + 1
+        if steady == STEADY:
+            break
     return times

@@ -39,8 +39,8 @@ class GpuOptions:
     ``engines`` is the folder where TensorRT keeps what it built, None to build anew at each
     start (minutes); ``largest_input`` is the longest side of any input, pixels, and ``max_batch``
     the most pictures in a run: TensorRT builds for these. ``fold`` lets a session try a network
-    that does the head's work on the GPU (folding.py), which is kept in the folder ``folded``, None
-    to make it anew; ``pixels`` is the input's height and width where such a network is opened.
+    that does the head's work on the GPU (folding.py); ``pixels`` is the input's height and width
+    where such a network is opened.
     """
 
     memory_limit: int | None = None
@@ -49,7 +49,6 @@ class GpuOptions:
     largest_input: int = 640
     max_batch: int = MAX_BATCH
     fold: bool = True
-    folded: Path | None = None
     pixels: tuple[int, int] | None = None
 
 

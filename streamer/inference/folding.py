@@ -22,8 +22,7 @@ from streamer.errors import DetectionFailed, DeviceError, ModelError
 from streamer.inference.contract import Network
 from streamer.inference.cpu import WORTH, least_seconds
 from streamer.inference.cuda import BoundNetwork, GpuOptions, batch_sizes
-from streamer.inference.graph import FOLDED, Ports
-from streamer.inference.graph_cache import folded
+from streamer.inference.graph import FOLDED, Ports, fold
 from streamer.inference.providers import Device, open_device
 from streamer.log import get_logger
 from streamer.types import Floats, Image
@@ -58,7 +57,7 @@ def opener(
     """
 
     def open_folded(ports: Ports, height: int, width: int) -> BoundNetwork:
-        content = folded(model, ports, gpu.folded, height=height, width=width)
+        content = fold(model, ports, height=height, width=width)
         options = replace(gpu, pixels=(height, width))
         with opening:
             opened = open_device(ort, content, device, threads=threads, gpu=options)

@@ -25,9 +25,6 @@ from streamer.vision.folded import COLUMNS
 from streamer.vision.letterbox import MULTIPLE
 from streamer.vision.retinaface import MEAN_BGR
 
-VERSION: Final = 1
-"""Grows whenever :func:`fold` gives other bytes for the same model; caches are keyed by it."""
-
 TOP_K: Final = 1024
 """Candidates kept for each picture. Before suppression a small face has about 10 of them and a
 large one up to 40 (counted on the reference pictures above a score of 0.6), so this is room for

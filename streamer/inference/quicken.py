@@ -19,9 +19,6 @@ from streamer.inference.network import ACTIVATIONS, Net, Node, new
 from streamer.vision.anchors import priors
 from streamer.vision.letterbox import MULTIPLE
 
-VERSION: Final = 1
-"""Grows whenever :func:`quicken` gives other bytes for the same model; caches are keyed by it."""
-
 _TILE: Final = 4
 """Rows that one tile of F(4, 3) gives."""
 

@@ -93,7 +93,7 @@ def from_folded(
     if candidates.shape[::2] != (len(letterboxes), COLUMNS) or extremes.shape != (1, 3):
         raise DetectionFailed(
             f"the folded model gave outputs of shapes {candidates.shape} and {extremes.shape}; "
-            "delete the cache folder of folded models and restart"
+            "set inference.fold to false and restart"
         )
     ((nought, lowest, highest),) = extremes
     if not (nought == 0 and lowest >= 0 and highest <= _TOP_SCORE):  # NaN fails each of them

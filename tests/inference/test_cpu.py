@@ -2,11 +2,19 @@
 
 import threading
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from streamer.inference.cpu import BLOCKS, SIZES, PlainNetwork, QuickNetwork
+from streamer.inference.cpu import (
+    BLOCKS,
+    MOST_ROUNDS,
+    SIZES,
+    PlainNetwork,
+    QuickNetwork,
+    least_seconds,
+)
 from streamer.inference.session import open_session
 from tests.inference.pictures import model_bytes
 
@@ -85,6 +93,29 @@ def test_a_size_is_tried_once_and_sizes_are_bounded() -> None:
         quick.prepare(batch(height), object)
     assert len(tried) == len(BLOCKS) * SIZES
     assert len(quick.chosen) == SIZES
+
+
+@pytest.mark.parametrize(
+    ("walls", "rounds", "least"),
+    [
+        ([5, 5, 5, 5, 5, 1], 5, 5),  # quiet: what might come later is not waited for
+        ([9, 9, 9, 7, 7, 5, 5, 5, 5, 5, 1], 10, 5),  # busy: the first five would say 7
+        (range(1000, 0, -40), MOST_ROUNDS, 40),  # never steady
+    ],
+)
+def test_the_least_time_is_sought_until_it_is_steady(
+    monkeypatch: pytest.MonkeyPatch, walls: Sequence[int], rounds: int, least: int
+) -> None:
+    now, took = [0.0], iter(walls)
+    monkeypatch.setattr("streamer.inference.cpu.time.perf_counter", lambda: now[0])
+    runs = []
+
+    def run() -> None:
+        runs.append(0)
+        now[0] += next(took)
+
+    assert least_seconds(run) == [least]
+    assert len(runs) == rounds
 
 
 def test_a_real_network_gives_the_same_before_and_after() -> None:
