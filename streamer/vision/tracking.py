@@ -294,7 +294,7 @@ def joined(seen: Tracks, predicted: Tracks) -> Tracks:
 
     For a frame that was looked at: it fills in faces that the detector missed just now.
     """
-    more = ~np.isin(predicted.ids, seen.ids)
+    more = (predicted.ids[:, None] != seen.ids).all(axis=1)  # np.isin takes 50 us for three
     if not more.any():
         return seen
     one, other = seen.faces, predicted.faces
