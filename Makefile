@@ -75,6 +75,7 @@ soak: install-dev packages $(MODEL) ## cameras come, go and fail for MINUTES=20:
 docs: install-dev ## write what the documents take from the code
 	@$(BIN)/python -m scripts.write_docs
 	@$(BIN)/python -m scripts.write_reliability
+	@$(BIN)/python -m scripts.write_performance
 
 screenshots: install-dev packages $(MODEL) ## take the pictures of the documents anew
 	@$(BIN)/python -m scripts.make_screenshots

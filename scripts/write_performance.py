@@ -1,8 +1,8 @@
 """Writes docs/performance.md from docs/performance.json; `--check` only looks.
 
 ``make bench``, ``make bench-peers`` and ``make bench-cameras`` leave what they measured in
-``build/bench``. With ``--take`` that becomes ``docs/performance.json`` and
-``docs/images/peers.svg`` first.
+``build/bench``. With ``--take`` what is there goes into ``docs/performance.json`` and
+``docs/images/peers.svg`` first; what is not stays as it was taken before.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-BENCH = ROOT / "build" / "bench" / "bench.json"
-PEERS = ROOT / "build" / "bench" / "peers.json"
-CAMERAS = ROOT / "build" / "bench" / "cameras.json"
+BENCH = ROOT / "build" / "bench"
+PARTS = ("bench", "peers", "cameras")
+"""Names of the files there, and of the parts of what is kept."""
+
 KEPT = ROOT / "docs" / "performance.json"
 PLOT = ROOT / "docs" / "images" / "peers.svg"
 PAGE = ROOT / "docs" / "performance.md"
@@ -27,11 +28,10 @@ PAGE = ROOT / "docs" / "performance.md"
 HEAD = """# Performance
 
 *Measured on a CPU. No figure here is from a GPU: nobody has lent us one yet
-([devices.md](devices.md)). Yours will differ: `make bench bench-peers bench-cameras` measures your
-machine, `streamer bench` tells how many cameras it carries, `streamer models bench` what each
-model costs.*
+([devices.md](devices.md)). Yours will differ: `make bench bench-peers` measures your machine,
+`streamer bench` tells how many cameras it carries, `streamer models bench` what each model costs.*
 
-Ratios are of one run each, since machines change their pace; figures are least / **median** /
+Ratios are of one round each, since machines change their pace; figures are least / **median** /
 largest of the rounds. The clip is the demonstration's: 1280x720, H.264, 25 frames a second, ten
 seconds; the model RetinaFace MobileNet-0.25 at input 640 (640x384).
 """
@@ -47,9 +47,15 @@ ROWS = (
     ("bare_per_s", "bare runs a second, a worker on each core", ""),
     ("pipeline_per_s", "frames a second with four cameras", ""),
     ("throughput_over_bare", "frames over bare runs", ""),
-    ("bare_latency_ms", "one bare run with all cores", "ms"),
+    ("ceiling", "what that can be, if the same cores decode and convert", ""),
+    ("throughput_over_ceiling", "how much of it is reached", ""),
+    ("loop_per_s", "frames a second of a bare loop: decode, convert, run", ""),
+    ("throughput_over_loop", "pipeline over that loop", ""),
+    ("bare_latency_ms", "one bare run with all cores, 25 a second, median", "ms"),
+    ("bare_p99_over_p50", "its 99th percentile over its median", ""),
     ("latency_p50_ms", "capture to event, one camera at 25 fps, median", "ms"),
     ("latency_p99_ms", "the same, 99th percentile", "ms"),
+    ("latency_p99_over_p50", "99th percentile over median", ""),
     ("latency_over_bare_ms", "its median over the bare run", "ms"),
 )
 """Keys of the bench's summary, what they are, and their unit."""
@@ -57,6 +63,8 @@ ROWS = (
 NOTES = {
     "cpu_over_floor": "The pipeline can be below the floor, because what it runs is the model "
     "rewritten for the CPU ([ADR 9](adr/0009-rewritten-network.md)); the floor runs it as it came.",
+    "ceiling": "Why frames cannot be as many as bare runs: "
+    "[ADR 13](adr/0013-where-the-time-goes.md).",
 }
 
 
@@ -68,27 +76,40 @@ def three(figures: Mapping[str, float], digits: int, unit: str = "") -> str:
 
 def page(kept: Mapping[str, Any]) -> str:
     """The whole document."""
-    lines = [HEAD, f"Taken on {kept['date']} on {kept['machine']}."]
+    lines = [HEAD, f"Taken on {kept['machine']}."]
+    loads = [kept[part]["load_before"] for part in PARTS if part in kept]
+    if max(loads, default=0.0) > 1.0:
+        lines[-1] += (
+            " The machine did other work meanwhile, which the load says: absolute figures are worse"
+            " than those of a quiet one, ratios scatter more."
+        )
     if bench := kept.get("bench"):
         lines += [
             "",
             "## Against what cannot be avoided",
             "",
-            f"`make bench`: CPU-milliseconds and rates, {len(bench['rounds'])} rounds, "
-            f"{bench['workers']} cores, load before {bench['load_before']:.1f}.",
+            f"`make bench`, {bench['date']}: CPU-milliseconds and rates, "
+            f"{len(bench['rounds'])} rounds, {bench['workers']} cores, "
+            f"load before {bench['load_before']:.1f}"
+            + (
+                "; latencies with real-time priority, as on a machine that does nothing else "
+                "(`ARGS=--ahead`)."
+                if bench["ahead"]
+                else "."
+            ),
             "",
             "| what | measured |",
             "|---|---|",
         ]
         for key, words, unit in ROWS:
             lines.append(f"| {words} | {three(bench['summary'][key], 2, unit)} |")
-        lines += ["", *NOTES.values()]
+        lines += ["", " ".join(NOTES.values())]
     if peers := kept.get("peers"):
         lines += [
             "",
             "## Beside others",
             "",
-            f"`make bench-peers`: the same clip, weights, confidence and machine, "
+            f"`make bench-peers`, {peers['date']}: the same clip, weights, confidence and machine, "
             f"{len(peers['rounds'])} rounds in turn, each in an environment of its own, every "
             f"frame looked at. {peers['cores']} cores, load before {peers['load_before']:.1f}.",
             "",
@@ -154,17 +175,23 @@ def held_lines(cameras: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def taken() -> dict[str, Any]:
-    """What the last runs left in build/. Raises ``SystemExit`` when something is missing."""
-    if not all(file.is_file() for file in (BENCH, PEERS, CAMERAS)):
-        sys.exit("build/bench is not complete; run `make bench bench-peers bench-cameras` first")
-    return {
-        "date": datetime.fromtimestamp(BENCH.stat().st_mtime, UTC).date().isoformat(),
+def taken(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """What the last runs left in build/, and of ``kept`` what they did not measure.
+
+    Raises ``SystemExit`` when they left nothing.
+    """
+    files = {part: BENCH / f"{part}.json" for part in PARTS}
+    if not any(file.is_file() for file in files.values()):
+        sys.exit("build/bench is empty; run `make bench bench-peers` first")
+    found: dict[str, Any] = {
+        **kept,
         "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "bench": json.loads(BENCH.read_text(encoding="utf-8")),
-        "peers": json.loads(PEERS.read_text(encoding="utf-8")),
-        "cameras": json.loads(CAMERAS.read_text(encoding="utf-8")),
     }
+    for part, file in files.items():
+        if file.is_file():
+            date = datetime.fromtimestamp(file.stat().st_mtime, UTC).date().isoformat()
+            found[part] = {"date": date, **json.loads(file.read_text(encoding="utf-8"))}
+    return found
 
 
 def main() -> None:
@@ -173,12 +200,15 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="fail when the page would change")
     arguments = parser.parse_args()
     if arguments.take:
-        KEPT.write_text(json.dumps(taken(), indent=1) + "\n", encoding="utf-8")
-        PLOT.write_text(PEERS.with_suffix(".svg").read_text(encoding="utf-8"), encoding="utf-8")
+        before = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.is_file() else {}
+        KEPT.write_text(json.dumps(taken(before), indent=1) + "\n", encoding="utf-8")
+        if (plot := BENCH / "peers.svg").is_file():
+            PLOT.write_text(plot.read_text(encoding="utf-8"), encoding="utf-8")
     text = page(json.loads(KEPT.read_text(encoding="utf-8")))
     if arguments.check and (not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != text):
         sys.exit("docs/performance.md does not agree with docs/performance.json; run `make docs`")
-    PAGE.write_text(text, encoding="utf-8")
+    if not arguments.check:
+        PAGE.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

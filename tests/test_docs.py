@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 from streamer.config import Config, parse_config
@@ -17,9 +18,10 @@ from tests.e2e.program import readme_block, streamer
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_generated_parts_agree_with_the_code() -> None:
+@pytest.mark.parametrize("script", ["write_docs", "write_performance"])
+def test_generated_parts_agree_with_what_they_are_written_from(script: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "scripts.write_docs", "--check"],
+        [sys.executable, "-m", f"scripts.{script}", "--check"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
