@@ -120,6 +120,16 @@ def page(kept: dict[str, Any]) -> str:
     return "\n".join([*lines, *soak(kept.get("soak")), ""])
 
 
+def _resident(result: dict[str, Any]) -> str:
+    if "resident_mb_per_hour" not in result:
+        return ""
+    slope = result["resident_mb_per_hour"]
+    return (
+        f" (with the pages of files, which the kernel drops and reads again as it likes, "
+        f"{slope['middle']:+.2f}, {slope['low']:+.2f} to {slope['high']:+.2f})"
+    )
+
+
 def soak(result: dict[str, Any] | None) -> list[str]:
     """The section on the soak; nothing without a result."""
     if result is None:
@@ -136,7 +146,8 @@ def soak(result: dict[str, Any] | None) -> list[str]:
         "`tests/faults/schedule.py` befalls a camera, and all but one are taken out of the "
         f"configuration file and put back. Cameras were lost {result['losses']} times. Memory (the "
         f"least of each quiet part{told}, after the warm-up): {slope['middle']:+.2f} MB an hour by "
-        f"Theil-Sen, 95 % interval {slope['low']:+.2f} to {slope['high']:+.2f}, at most 1 allowed; "
+        f"Theil-Sen, 95 % interval {slope['low']:+.2f} to {slope['high']:+.2f}, at most 1 allowed"
+        f"{_resident(result)}; "
         f"{result['files']:+d} files, {result['threads']:+d} threads. {verdict}.",
     ]
 

@@ -15,7 +15,7 @@ STOP_S = 9.0
 def grown(before: Sample, after: Sample) -> list[str]:
     """What is used more than before the faults, beyond what is allowed; in words."""
     found = []
-    if (extra := (after.usage.rss - before.usage.rss) / 2**20) > 10:
+    if (extra := (after.usage.own - before.usage.own) / 2**20) > 10:
         found.append(f"memory grew by {extra:.1f} MB, 10 allowed")
     if (fds := after.usage.fds - before.usage.fds) > 2:
         found.append(f"{fds} more open files, 2 allowed")
@@ -72,7 +72,7 @@ def books(title: str, program: Program, ended: Ended) -> Record:
 def resources(title: str, before: Sample, after: Sample) -> Record:
     """O3: memory, files and threads are back where they were before the faults."""
     record = Record("O3", title, "memory +-10 MB, files +-2, threads +-0 of the start")
-    record.note(f"{(after.usage.rss - before.usage.rss) / 2**20:+.1f} MB")
+    record.note(f"{(after.usage.own - before.usage.own) / 2**20:+.1f} MB")
     record.note(f"{after.usage.fds - before.usage.fds:+d} files")
     record.note(f"{after.usage.threads - before.usage.threads:+d} threads")
     record.failures += grown(before, after)

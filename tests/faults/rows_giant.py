@@ -18,10 +18,10 @@ _MOST_MB = 50.0
 def _measured(take: Take, play: Callable[[], None]) -> None:
     giant()  # made before the clock runs
     with _ONE_AT_A_TIME:
-        began_at, rss = time.monotonic(), take.program.now.usage.rss
+        began_at, own = time.monotonic(), take.program.now.usage.own
         play()
-        most = max(s.usage.rss for s in take.program.samples if s.at >= began_at)
-        take.record.measure("memory grew by", (most - rss) / 2**20, at_most=_MOST_MB, unit="MB")
+        most = max(s.usage.own for s in take.program.samples if s.at >= began_at)
+        take.record.measure("memory grew by", (most - own) / 2**20, at_most=_MOST_MB, unit="MB")
         take.heal()
 
 

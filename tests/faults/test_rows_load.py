@@ -16,7 +16,7 @@ from tests.faults.server import ScriptedCamera
 
 def row_33(take: Take) -> None:
     """100 frames a second; the detector, 12 ms slower than usual, cannot see them all."""
-    rss = take.program.now.usage.rss
+    own = take.program.now.usage.own
     began_at = time.monotonic()
     take.camera.longest_send_s = 0.0
     take.camera.change(clip=moving(fps=25.0), speed=4.0)
@@ -27,7 +27,7 @@ def row_33(take: Take) -> None:
     take.record.measure("p99 age", ages[int(0.99 * len(ages))] / 1e3, at_most=0.5)
     take.record.measure("camera waited", take.camera.longest_send_s, at_most=0.5)
     take.record.note(f"{sum(d['frames'] for d in now['ledger']['dropped'])} frames dropped")
-    grown = (max(s.usage.rss for s in take.program.samples if s.at > began_at) - rss) / 2**20
+    grown = (max(s.usage.own for s in take.program.samples if s.at > began_at) - own) / 2**20
     take.record.measure("memory grew by", grown, at_most=20.0, unit="MB")
     take.heal()
 

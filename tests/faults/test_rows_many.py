@@ -92,6 +92,6 @@ def test_half_open_connections_leave_nothing(tmp_path, model_path, judge):
     files = after.usage.fds - before.usage.fds
     record.measure("more files", files, at_most=2, unit="")
     record.measure("more threads", after.usage.threads - before.usage.threads, at_most=0, unit="")
-    grown = (after.usage.rss - before.usage.rss) / 2**20
+    grown = (after.usage.own - before.usage.own) / 2**20
     record.measure("more memory", grown, at_most=10.0, unit="MB")
     judge(record)

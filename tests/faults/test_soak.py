@@ -44,6 +44,7 @@ def points(mb_per_hour: float, *, files: int = 0, threads: int = 0) -> list[Poin
         Point(
             n / 60,
             int((200 + mb_per_hour * n / 60 + chance.normal(0, 0.05)) * MB),
+            int(chance.uniform(250, 300) * MB),  # the pages of files come and go
             40 + files * n // 30,
             20 + threads * n // 30,
         )

@@ -70,7 +70,10 @@ def test_this_process_is_measured():
     import os
 
     used = usage(os.getpid())
-    assert used.rss > 2**20
+    assert 2**20 < used.own < used.rss
+    kept = bytearray(os.urandom(2**24))
+    assert usage(os.getpid()).own - used.own > 2**23
+    del kept
     assert used.threads >= 1
     assert any("pytest" in text or "python" in text for text in words(os.getpid()))
 
