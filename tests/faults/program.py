@@ -272,7 +272,7 @@ class Program:
 
     def _sample(self) -> None:
         url = f"http://127.0.0.1:{self._http}"
-        resources = Usage(0, 0, 0, 0.0)
+        resources = Usage(0, 0, 0, 0, 0.0)
         count = 0
         while not self._over.wait(SAMPLE_S):
             try:
