@@ -10,11 +10,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts.pages import dashboards, logs, metrics
+from scripts.pages import dashboards, events, logs, metrics
 
 ROOT = Path(__file__).resolve().parent.parent
 
 PAGES: dict[str, Callable[[], str]] = {
+    "docs/events.md": events.page,
+    "docs/events.schema.json": events.schema_file,
     "docs/logs.md": logs.page,
     "docs/metrics.md": metrics.page,
     "deploy/grafana/dashboards/fleet.json": dashboards.fleet,

@@ -1,0 +1,283 @@
+"""What publishing costs, and what stopped and fleeting subscribers do to it: `make bench-events`.
+
+Three parts, each with a publisher as streamer has it (``ZeroMqSink`` with replay) in this process
+and subscribers in others, which use ``streamer.client``:
+
+* throughput: 10 subscribers, 20 cameras at 30 results a second with 5 faces each;
+* stop: one of three subscribers is stopped (SIGSTOP) under that load and goes on later;
+* crowd: subscribers connect and leave without end.
+
+Figures go to docs/events.json, from where `make docs` puts them into docs/events.md. All of them
+are of this machine and over loopback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zmq
+
+from streamer.client import FacesEvent, Gap, Stopped, subscribe
+from streamer.publish.zeromq import ZeroMqSink
+from streamer.types import Beat, Faces, Frame, NoPicture, Result, Stamps, Tracks
+
+ROOT = Path(__file__).resolve().parent.parent
+FIGURES = ROOT / "docs" / "events.json"
+CAMERAS, FPS, FACES = 20, 30, 5
+
+
+class Publisher:
+    """A sink with replay that publishes ``CAMERAS`` cameras at ``FPS`` each until told to end."""
+
+    def __init__(self, *, form: str = "json") -> None:
+        self.sink = ZeroMqSink(
+            "tcp://127.0.0.1:*", replay="tcp://127.0.0.1:*", boot_id="bench", model="m",
+            form=form, final=lambda: Beat(0.0, 0.0, {}),
+        )  # fmt: skip
+        assert self.sink.replay is not None
+        self.ends = self.sink.endpoint, self.sink.replay.endpoint
+        self.durations: list[float] = []
+        self.cpu_s = 0.0
+        self.late_s = 0.0
+        self.ending = threading.Event()
+        self.threads = [
+            threading.Thread(target=self.sink.replay.serve, name="replay"),
+            threading.Thread(target=self.run, name="publish"),
+        ]
+        for thread in self.threads:
+            thread.start()
+
+    def run(self) -> None:
+        """Publish until :meth:`end`."""
+        random = np.random.default_rng(1)
+        boxes = random.uniform(0, 1000, (FACES, 4)).astype(np.float32)
+        points = random.uniform(0, 1000, (FACES, 5, 2)).astype(np.float32)
+        faces = Faces(boxes, np.linspace(0.99, 0.7, FACES, dtype=np.float32), points)
+        tracks = Tracks(np.arange(FACES, dtype=np.int64), faces)
+        names = [f"camera-{number}" for number in range(CAMERAS)]
+        began_at, sent, beat_at = time.monotonic(), 0, 0.0
+        while not self.ending.is_set():
+            due_at = began_at + sent / (CAMERAS * FPS)
+            now = time.monotonic()
+            if due_at > now:
+                time.sleep(due_at - now)
+            frame = Frame(
+                names[sent % CAMERAS], 0, sent // CAMERAS, now, 1.7e9, None, NoPicture(1920, 1080)
+            )
+            result = Result(frame, tracks, Stamps(now, now, now))
+            cpu_before, before = time.thread_time(), time.perf_counter()
+            self.sink.write(result)
+            self.durations.append(time.perf_counter() - before)
+            self.cpu_s += time.thread_time() - cpu_before
+            self.late_s = max(self.late_s, now - due_at)
+            sent += 1
+            if now >= beat_at:
+                beat_at = now + 1.0
+                self.sink.write_beat(Beat(now, 1.7e9, {}))
+        self.sink.close()
+
+    def end(self) -> None:
+        """Stop publishing and say so."""
+        self.ending.set()
+        for thread in self.threads:
+            thread.join()
+
+
+def listen(events: str, replay: str) -> None:
+    """A subscriber: says "ready" at its first event, and in one line what it heard, at the end."""
+    reached: dict[str, int] = {}
+    heard = wrong = gaps = lost = 0
+    ready = False
+    with subscribe(events, replay=replay, timeout_s=120) as subscription:
+        for event in subscription:
+            if not ready:
+                ready = True
+                print("ready", flush=True)
+            if isinstance(event, FacesEvent):
+                heard += 1
+                wrong += event.seq != reached.get(event.camera, event.seq - 1) + 1
+                reached[event.camera] = event.seq
+            elif isinstance(event, Gap):
+                gaps += 1
+                lost += event.count
+                wrong += event.first_seq != reached.get(event.camera, event.first_seq - 1) + 1
+                reached[event.camera] = event.last_seq
+            elif isinstance(event, Stopped):
+                break
+    said = {"heard": heard, "out_of_order": wrong, "gaps": gaps, "lost": lost}
+    print(json.dumps(said | {"cpu_s": round(time.process_time(), 2)}), flush=True)
+
+
+class Subscriber:
+    """The process of :func:`listen`."""
+
+    def __init__(self, ends: tuple[str, str]) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.events", "--subscriber", *ends],
+            stdout=subprocess.PIPE, text=True, cwd=ROOT,
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "ready\n"
+
+    def said(self) -> dict[str, Any]:
+        """What it heard, once the publisher has stopped."""
+        out, _ = self.process.communicate(timeout=180)
+        return json.loads(out)  # type: ignore[no-any-return]
+
+
+def io_cpu_s() -> float:
+    """Processor time of the threads that libzmq sends with, seconds so far."""
+    total = 0
+    for task in Path("/proc/self/task").iterdir():
+        if "ZMQ" in (task / "comm").read_text():
+            total += sum(map(int, (task / "stat").read_text().rsplit(")", 1)[1].split()[11:13]))
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+def resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def milliseconds(durations: list[float]) -> dict[str, float]:
+    p50, p99 = np.percentile(durations, [50, 99]) * 1000
+    return {"p50": round(p50, 3), "p99": round(p99, 3), "max": round(max(durations) * 1000, 2)}
+
+
+def throughput(seconds: float, form: str) -> dict[str, Any]:
+    publisher = Publisher(form=form)
+    subscribers = [Subscriber(publisher.ends) for _ in range(10)]
+    publisher.durations.clear()
+    cpu, io, began_at = publisher.cpu_s, io_cpu_s(), time.monotonic()
+    time.sleep(seconds)
+    took_s = time.monotonic() - began_at
+    io, cpu, sends = io_cpu_s() - io, publisher.cpu_s - cpu, list(publisher.durations)
+    publisher.end()
+    said = [one.said() for one in subscribers]
+    return {
+        "format": form,
+        "results_per_s": round(len(sends) / took_s, 1),
+        "encode_and_send_percent": round(100 * cpu / took_s, 2),
+        "zeromq_thread_percent": round(100 * io / took_s, 2),
+        "write_ms": milliseconds(sends),
+        "late_ms": round(publisher.late_s * 1000, 1),
+        "lost": sum(one["lost"] for one in said),
+        "out_of_order": sum(one["out_of_order"] for one in said),
+    }
+
+
+def stop(seconds: float) -> dict[str, Any]:
+    publisher = Publisher()
+    stopped, *others = [Subscriber(publisher.ends) for _ in range(3)]
+
+    def phase(length_s: float) -> tuple[dict[str, float], float]:
+        publisher.durations.clear()
+        time.sleep(length_s)
+        return milliseconds(list(publisher.durations)), round(resident_mb(), 1)
+
+    phase(2.0)
+    before, mb_before = phase(seconds)
+    stopped.process.send_signal(signal.SIGSTOP)
+    during, mb_during = phase(seconds)
+    stopped.process.send_signal(signal.SIGCONT)
+    after, _ = phase(max(5.0, seconds / 2))
+    publisher.end()
+    return {
+        "stopped_s": seconds,
+        "write_ms": {"before": before, "during": during, "after": after},
+        "memory_mb": {"before": mb_before, "during": mb_during},
+        "stopped": stopped.said(),
+        "others": [one.said() for one in others],
+    }
+
+
+def crowd(seconds: float, most: int = 200) -> dict[str, Any]:
+    """Subscribers come and go, each for half a second; from threads of one other process."""
+    publisher = Publisher()
+    steady = Subscriber(publisher.ends)
+    crowd = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.events", "--crowd", publisher.ends[0], str(most)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    readings = []
+    for _ in range(8):
+        time.sleep(seconds / 8)
+        descriptors = len(list(Path("/proc/self/fd").iterdir()))
+        readings.append((round(resident_mb(), 1), descriptors, threading.active_count()))
+    out, _ = crowd.communicate("")
+    time.sleep(1.0)
+    left = len(list(Path("/proc/self/fd").iterdir()))
+    publisher.end()
+    return {
+        "seconds": seconds,
+        "connections": int(out),
+        "memory_mb": [one[0] for one in readings],
+        "descriptors": [one[1] for one in readings],
+        "descriptors_after": left,
+        "threads": readings[-1][2],
+        "steady_subscriber": steady.said(),
+    }
+
+
+def come_and_go(endpoint: str, most: int) -> None:
+    """Keep ``most`` subscribers connected, always others, until standard input ends."""
+    context, made = zmq.Context(), 0
+    context.set(zmq.MAX_SOCKETS, 4 * most)
+    here: list[zmq.Socket[bytes]] = []
+    ended = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+    while not ended.is_set():
+        one = context.socket(zmq.SUB)
+        one.linger = 0
+        one.connect(endpoint)
+        for number in range(5):
+            one.subscribe(b"faces/camera-%d/" % ((made + number) % CAMERAS))
+        here.append(one)
+        made += 1
+        if len(here) >= most:
+            here.pop(0).close()
+        time.sleep(0.5 / most)
+    context.destroy(linger=0)
+    print(made, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--subscriber", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--crowd", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--part", action="append", choices=["throughput", "stop", "crowd"])
+    parser.add_argument("--short", action="store_true", help="a few seconds for each part")
+    parser.add_argument("--write", action="store_true", help=f"into {FIGURES.relative_to(ROOT)}")
+    options = parser.parse_args()
+    if options.subscriber:
+        return listen(*options.subscriber)
+    if options.crowd:
+        return come_and_go(options.crowd[0], int(options.crowd[1]))
+    parts = options.part or ["throughput", "stop", "crowd"]
+    found: dict[str, Any] = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+    if "throughput" in parts:
+        seconds = 3.0 if options.short else 20.0
+        found["throughput"] = [throughput(seconds, form) for form in ("json", "msgpack")]
+    if "stop" in parts:
+        found["stop"] = stop(3.0 if options.short else 20.0)
+    if "crowd" in parts:
+        found["crowd"] = crowd(5.0 if options.short else 120.0)
+    text = json.dumps(found, indent=1) + "\n"
+    print(text)
+    if options.write:
+        FIGURES.write_text(text)
+    return None
+
+
+if __name__ == "__main__":
+    main()
