@@ -21,6 +21,7 @@ from streamer.capture.memory import limit_arenas
 from streamer.cli_keys import keys_cli
 from streamer.cli_measure import bench, tune
 from streamer.cli_models import models_cli
+from streamer.cli_watch import replay, watch
 from streamer.errors import (
     ConfigError,
     DeviceError,
@@ -46,8 +47,6 @@ if TYPE_CHECKING:
     from streamer.app import App
     from streamer.config import Config
 
-SILENCE_S = 3.0
-
 cli = typer.Typer(
     name="streamer",
     help="Watches live cameras, finds every face and publishes it while it is still true.\n\n"
@@ -61,6 +60,8 @@ cli = typer.Typer(
 config_cli = typer.Typer(help="The configuration: its schema, and what is in force.")
 cli.command()(bench)
 cli.command()(tune)
+cli.command()(watch)
+cli.command()(replay)
 cli.add_typer(models_cli, name="models")
 cli.add_typer(config_cli, name="config")
 cli.add_typer(keys_cli, name="keys")
@@ -217,51 +218,6 @@ def check(config: ConfigFile) -> None:
     settings = load_config(config, os.environ)
     if not check_all(settings, base_folder=config.resolve().parent, environ=os.environ):
         raise typer.Exit(EXIT_FAILED)
-
-
-@cli.command()
-def watch(
-    endpoint: Annotated[str, typer.Argument(help="Where events are published.")] = (
-        "tcp://127.0.0.1:5555"
-    ),
-    camera: Annotated[list[str] | None, typer.Option(help="Only this camera; repeatable.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Whole events, one JSON line each.")] = False,
-    server_key: Annotated[
-        str | None, typer.Option(help="The publisher's NAME.key, where it has keys.")
-    ] = None,
-    key: Annotated[
-        Path | None, typer.Option(help="Your own NAME.key_secret; see `streamer keys new`.")
-    ] = None,
-    tracks: Annotated[
-        bool, typer.Option("--tracks", help="Also each face that appears, looks best or leaves.")
-    ] = False,
-) -> None:
-    """Subscribe and print events as they come."""
-    from streamer.client import NothingHeard, subscribe
-    from streamer.client.lines import line_of
-    from streamer.events import encode
-
-    try:
-        events = subscribe(
-            endpoint, camera, tracks=tracks, timeout_s=SILENCE_S, server_key=server_key, key=key
-        )
-    except ValueError as error:  # an endpoint, a name or a key that cannot be
-        raise ConfigError([str(error)]) from None
-    silent = False
-    with events:
-        while True:
-            try:
-                event = next(events)
-            except NothingHeard as silence:
-                if not silent:
-                    complain(f"{silence}; still listening")
-                silent = True
-                continue
-            silent = False
-            if json:
-                print_line(encode(event).decode())
-                continue
-            print_line(line_of(event))
 
 
 @cli.command()

@@ -269,8 +269,8 @@ def _faces(tracks: Tracks) -> tuple[Face, ...]:
     )
 
 
-def encode(event: msgspec.Struct, form: Format = "json") -> bytes:
-    """The event (any of the wire) as UTF-8 JSON in one line without a break, or as MessagePack."""
+def encode(event: msgspec.Struct | dict[str, Any], form: Format = "json") -> bytes:
+    """The event of the wire, or its fields, as one line of UTF-8 JSON, or as MessagePack."""
     return _ENCODERS[form](event)
 
 

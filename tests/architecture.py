@@ -16,6 +16,10 @@ CLI = {
     "cli_keys",
     "cli_measure",
     "cli_models",
+    "cli_watch",
+    "republish",
+    "watch_console",
+    "watch_view",
     "models_bench",
     "models_console",
     "models_plot",
@@ -82,7 +86,9 @@ DOORS: dict[str, tuple[str, ...]] = {
     "rich": tuple(f"{name}.py" for name in sorted(CLI)),
     "starlette": ("web/",),
     "structlog": ("log.py",),
-    "typer": ("cli.py", "cli_keys.py", "cli_measure.py", "cli_models.py", "terminal.py"),
+    "typer": (
+        "cli.py", "cli_keys.py", "cli_measure.py", "cli_models.py", "cli_watch.py", "terminal.py",
+    ),
     "uvicorn": ("web/",),
     "yaml": ("yaml_file.py",),
     "zmq": (

@@ -17,8 +17,9 @@ from streamer.client.handshake import keys_of
 from streamer.client.notices import Notice
 from streamer.client.subscribe import NOTICES, NothingHeard, topics_of
 from streamer.client.wire import Event
+from streamer.heartbeat_events import HeartbeatEvent
 
-E = TypeVar("E", bound=Event | Notice)
+E = TypeVar("E", bound=Event | Notice | HeartbeatEvent)
 
 
 class AsyncSubscription(AsyncIterator[E], Generic[E]):

@@ -61,6 +61,7 @@ class Connection:
     """Hears ``prefixes`` from ``endpoint`` and asks ``replay`` for what is missing, if given.
 
     With ``fills`` False what is missing is not asked for, only the state at the beginning.
+    With ``tells_heartbeats`` those that are heard are among what is ready.
     With ``keys`` both are encrypted. ``clock`` gives monotonic seconds. Raises
     :class:`CannotSubscribe`.
     """
@@ -72,6 +73,7 @@ class Connection:
         *,
         replay: str | None,
         heartbeats: bool,
+        tells_heartbeats: bool = False,
         fills: bool = True,
         keys: Keys | None = None,
         max_waiting: int = MAX_WAITING,
@@ -79,11 +81,12 @@ class Connection:
     ) -> None:
         """Connect, in the background; neither need be there yet."""
         self._clock = clock
+        self._tells_heartbeats = tells_heartbeats
         self._malformed = 0
         now = clock()
         self._back_by = self._attentive_since = now
         beginnings = tuple(prefixes)
-        self._sequences: Sequences[Event] = Sequences(
+        self._sequences: Sequences[Event | HeartbeatEvent] = Sequences(
             lambda topic: topic.startswith(beginnings),
             replays=replay is not None and fills,
             max_waiting=max_waiting,
@@ -143,7 +146,7 @@ class Connection:
         return own + [one.monitor for one in self._handshakes]
 
     @property
-    def sequences(self) -> Sequences[Event]:
+    def sequences(self) -> Sequences[Event | HeartbeatEvent]:
         """What was heard, in order."""
         return self._sequences
 
@@ -210,6 +213,8 @@ class Connection:
         if isinstance(heard, HeartbeatEvent):
             last = {topic.encode(): seq for topic, seq in heard.last.items()}
             self._sequences.beat(heard.boot_id, last, now, ended=heard.ended)
+            if self._tells_heartbeats:
+                self._sequences.ready.append(heard)
         else:
             event = heard.event
             self._sequences.heard(

@@ -18,6 +18,7 @@ from streamer.client.notices import Gap, Notice, Restarted, Resumed, Stale, Stop
 from streamer.client.wire import Event
 from streamer.errors import StreamerError
 from streamer.events import CAMERA_TOPICS, TOPICS, FacesEvent, camera_topic, topic
+from streamer.heartbeat_events import HeartbeatEvent
 from streamer.track_events import TRACK_TOPICS, track_topic
 
 __all__ = [
@@ -39,7 +40,7 @@ _CAMERA = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 NOTICES = (Gap, Restarted, Resumed, Stale, Stopped)
 """The types of notices."""
 
-E = TypeVar("E", bound=Event | Notice)
+E = TypeVar("E", bound=Event | Notice | HeartbeatEvent)
 
 
 class Subscription(Iterator[E], Generic[E]):

@@ -81,7 +81,16 @@ def read_live(parts: Sequence[bytes]) -> Heard | HeartbeatEvent:
     heard_topic, body = parts
     if heard_topic == HEARTBEAT_TOPIC:
         return decode_heartbeat(body)
-    return Heard(heard_topic, _event(heard_topic, body), len(heard_topic) + len(body))
+    return Heard(heard_topic, read_event(heard_topic, body), len(heard_topic) + len(body))
+
+
+def topic_of(event: Event) -> bytes:
+    """The topic that an event comes on."""
+    if isinstance(event, FacesEvent):
+        return topic(event.camera)
+    return (
+        camera_topic(event.camera) if isinstance(event, CameraEvent) else track_topic(event.camera)
+    )
 
 
 def ask_messages(ask: Ask) -> list[bytes]:
@@ -110,13 +119,13 @@ def read_answer(parts: Sequence[bytes]) -> Messages | Elsewhere | Newest:
         return Elsewhere(number, boot_id)
     if kind == b"messages" and len(rest) >= 3:
         of, first, bodies = rest[0], whole(rest[1]), rest[3:]
-        events = [_event(of, body) for body in bodies]
+        events = [read_event(of, body) for body in bodies]
         if any(_stands_at(e) != (boot_id, seq) for seq, e in enumerate(events, first)):
             raise MalformedEvent("the answer's messages are not those that it says")
         return Messages(number, boot_id, of, first, events)
     if kind == b"newest" and rest and len(rest) % 3 == 1:
         heard = [
-            (of, whole(seq), _event(of, body))
+            (of, whole(seq), read_event(of, body))
             for of, seq, body in zip(rest[1::3], rest[2::3], rest[3::3], strict=True)
         ]
         if any(_stands_at(event) != (boot_id, seq) for _, seq, event in heard):
@@ -136,10 +145,10 @@ def _stands_at(event: Event) -> tuple[str, int]:
     return event.boot_id, event.seq
 
 
-def _event(heard_topic: bytes, body: bytes) -> Event:
+def read_event(heard_topic: bytes, body: bytes) -> Event:
     """The event in a message. Raises ``ValueError`` when topic and body do not fit."""
-    read, topic_of = KINDS.get(heard_topic[: heard_topic.find(b"/") + 1], KINDS[TOPICS])
+    read, topic_for = KINDS.get(heard_topic[: heard_topic.find(b"/") + 1], KINDS[TOPICS])
     event = read(body)
-    if heard_topic != topic_of(event.camera):
+    if heard_topic != topic_for(event.camera):
         raise MalformedEvent("the topic names another camera than the event")
     return event

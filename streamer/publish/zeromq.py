@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import zmq
 
@@ -184,6 +184,14 @@ class ZeroMqSink:
         seq = self._seqs.get(to, 0) + 1
         event = track_event(change, seq=seq, boot_id=self._boot_id, now_at=self._clock())
         self._send(to, seq, encode(event, self._format))
+
+    def write_again(self, to: bytes, fields: Mapping[str, Any]) -> None:
+        """Publish an event of another run on the topic ``to``, as one of this run.
+
+        ``fields`` are those of the event, as JSON has them; ``boot_id`` and ``seq`` are replaced.
+        """
+        seq = self._seqs.get(to, 0) + 1
+        self._send(to, seq, encode({**fields, "boot_id": self._boot_id, "seq": seq}, self._format))
 
     def write_beat(self, beat: Beat) -> None:
         """Say that streamer is there, and the last ``seq`` of each topic. It is not replayed."""

@@ -1,0 +1,141 @@
+"""Events in a file: lines of JSON with the instants at which they were heard.
+
+The first line is ``{"schema": "streamer.recording/1", "wall_at": ...}``; each other one has ``at``
+(seconds since the recording began) with ``topic`` and ``event`` as published, or with ``notice``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Any, BinaryIO, Final, Literal, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from streamer.client.notices import Notice
+from streamer.client.wire import Event, read_event, topic_of
+from streamer.errors import StreamerError
+
+MAX_LINE: Final = 4 * 2**20
+"""Bytes of one line: an event may have 1 MB."""
+
+
+class BadRecording(StreamerError, ValueError):
+    """A file that is no recording, or a damaged one; the text is one sentence with the line."""
+
+
+class Entry(NamedTuple):
+    """An event that was heard ``at_s`` seconds after the beginning, by field and as published."""
+
+    at_s: float
+    topic: bytes
+    fields: dict[str, Any]
+
+
+class _Head(msgspec.Struct):
+    schema: Literal["streamer.recording/1"]
+    wall_at: float
+
+
+class _Line(msgspec.Struct, omit_defaults=True):
+    at: Annotated[float, Meta(ge=0)]
+    topic: str | None = None
+    event: Event | None = None
+    notice: Notice | None = None
+
+
+class Recorder:
+    """Writes what is heard to ``path``, ``max_bytes`` at most. Use it as a context.
+
+    ``began_at`` is the instant from which events are timed (any clock, seconds). ``full``: there
+    was no room for something. Raises ``FileExistsError`` rather than overwrite, and ``OSError``
+    where it cannot write.
+    """
+
+    def __init__(
+        self, path: Path, *, max_bytes: int, began_at: float, wall_clock: Callable[[], float]
+    ) -> None:
+        """Begin the file."""
+        self.full = False
+        self._began_at = began_at
+        self._left = max_bytes
+        self._file: BinaryIO = path.open("xb")
+        self._write(msgspec.json.encode(_Head("streamer.recording/1", round(wall_clock(), 3))))
+
+    def take(self, heard: Event | Notice, at: float) -> bool:
+        """Write an event or notice heard at the instant ``at``; False when there is no room."""
+        at_s = round(max(0.0, at - self._began_at), 6)
+        if isinstance(heard, Event):
+            line = _Line(at_s, topic=topic_of(heard).decode(), event=heard)
+        else:
+            line = _Line(at_s, notice=heard)
+        return self._write(msgspec.json.encode(line))
+
+    def _write(self, line: bytes) -> bool:
+        if len(line) + 1 > self._left:
+            self.full = True
+            self._left = 0  # what comes after what was left out is not written either
+            return False
+        self._left -= len(line) + 1
+        self._file.write(line + b"\n")
+        self._file.flush()
+        return True
+
+    def __enter__(self) -> Recorder:
+        """The recorder itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def entries(path: Path) -> Iterator[Entry]:
+    """The events of a recording, in order; notices are passed over.
+
+    Raises :class:`BadRecording` at the line that is damaged, and ``OSError``.
+    """
+    with path.open("rb") as file:
+        _read(_HEAD, file.readline(MAX_LINE), path, 1)
+        number, last = 1, 0.0
+        while text := file.readline(MAX_LINE):
+            number += 1
+            if not text.endswith(b"\n"):
+                raise BadRecording(f"{path}: line {number} is cut off; all before it is good")
+            line = _read(_LINE, text, path, number)
+            if line.at < last:
+                raise BadRecording(f"{path}: line {number} is before the one before it; damaged")
+            last = line.at
+            if line.topic is None:
+                continue
+            body = bytes(line.event)
+            try:
+                read_event(line.topic.encode(), body)
+            except ValueError as error:
+                raise BadRecording(f"{path}: line {number} is {error}") from None
+            yield Entry(line.at, line.topic.encode(), msgspec.json.decode(body))
+
+
+class _Read(msgspec.Struct):
+    at: Annotated[float, Meta(ge=0)]
+    topic: str | None = None
+    event: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_HEAD: Final = msgspec.json.Decoder(_Head)
+_LINE: Final = msgspec.json.Decoder(_Read)
+
+
+def _read(decoder: msgspec.json.Decoder[Any], text: bytes, path: Path, number: int) -> Any:
+    try:
+        return decoder.decode(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        what = "no recording of `streamer watch --record`" if number == 1 else "damaged"
+        raise BadRecording(f"{path}: line {number} is {what}; give another file") from None

@@ -1,0 +1,46 @@
+"""`streamer watch` and `streamer replay`, as a user calls them."""
+
+import json
+import signal
+from pathlib import Path
+
+from streamer.client.recording import entries
+from tests.e2e.program import free_port, running, streamer
+from tests.test_republish import recording as recording
+
+
+def test_watch_records_and_replay_publishes_it_again(tmp_path: Path, recording: Path) -> None:
+    """The command line, both ways: recording -> replay -> watch --json --record -> the same."""
+    port, copy = free_port(), tmp_path / "copy"
+    address = f"tcp://127.0.0.1:{port}"
+    watch = ["watch", address, "--json", "--record", str(copy)]
+    with (
+        running("replay", str(recording), "--bind", address, "--loop", "--speed", "5") as player,
+        running(*watch) as watcher,
+    ):
+        assert watcher.stdout is not None
+        lines = [json.loads(watcher.stdout.readline()) for _ in range(40)]
+        watcher.send_signal(signal.SIGINT)
+        watcher.communicate(timeout=15)
+        player.send_signal(signal.SIGTERM)
+        out, _ = player.communicate(timeout=15)
+    assert player.returncode == 0
+    assert "published" in out
+    kinds = {line.get("schema") for line in lines}
+    assert kinds <= {"streamer.faces/1", "streamer.camera/1"}
+    assert [one.fields for one in entries(copy)][:40] == lines
+    again = streamer("watch", address, "--record", str(copy))
+    assert again.returncode == 2
+    assert "choose another name" in again.stderr
+
+
+def test_a_file_that_is_no_recording_is_one_sentence(tmp_path: Path) -> None:
+    bad = tmp_path / "bad"
+    bad.write_text("hello\n")
+    done = streamer("replay", str(bad))
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "no recording of `streamer watch --record`" in done.stderr
+    assert streamer("replay", str(tmp_path / "gone")).returncode == 2
+    done = streamer("replay", str(bad), "--bind", "tcp://0.0.0.0:5555")
+    assert done.returncode == 78
