@@ -55,7 +55,8 @@ def test_every_command_of_the_readme_exists() -> None:
         re.findall(r"`[^`]+`|```sh\n.*?```", text, re.DOTALL)
     )))  # fmt: skip
     known = {"run", "demo", "check", "watch", "detect", "doctor", "models list", "models pull",
-             "config schema", "keys new", "version", "bench", "tune", "models bench"}  # fmt: skip
+             "config schema", "keys new", "version", "bench", "tune", "models bench",
+             "replay"}  # fmt: skip
     assert verbs
     assert verbs <= known, verbs - known
     for verb in verbs:
