@@ -28,21 +28,23 @@ import numpy as np
 import zmq
 
 from streamer.client import FacesEvent, Gap, Stopped, subscribe
+from streamer.events import Format
 from streamer.publish.zeromq import ZeroMqSink
 from streamer.types import Beat, Faces, Frame, NoPicture, Result, Stamps, Tracks
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = ROOT / "docs" / "events.json"
 CAMERAS, FPS, FACES = 20, 30, 5
+FORMATS: tuple[Format, ...] = ("json", "msgpack")
 
 
 class Publisher:
     """A sink with replay that publishes ``CAMERAS`` cameras at ``FPS`` each until told to end."""
 
-    def __init__(self, *, form: str = "json") -> None:
+    def __init__(self, *, form: Format = "json", history_mb: int = 64) -> None:
         self.sink = ZeroMqSink(
             "tcp://127.0.0.1:*", replay="tcp://127.0.0.1:*", boot_id="bench", model="m",
-            form=form, final=lambda: Beat(0.0, 0.0, {}),
+            form=form, history_bytes=history_mb * 2**20, final=lambda: Beat(0.0, 0.0, {}),
         )  # fmt: skip
         assert self.sink.replay is not None
         self.ends = self.sink.endpoint, self.sink.replay.endpoint
@@ -154,7 +156,7 @@ def milliseconds(durations: list[float]) -> dict[str, float]:
     return {"p50": round(p50, 3), "p99": round(p99, 3), "max": round(max(durations) * 1000, 2)}
 
 
-def throughput(seconds: float, form: str) -> dict[str, Any]:
+def throughput(seconds: float, form: Format) -> dict[str, Any]:
     publisher = Publisher(form=form)
     subscribers = [Subscriber(publisher.ends) for _ in range(10)]
     publisher.durations.clear()
@@ -203,8 +205,9 @@ def stop(seconds: float) -> dict[str, Any]:
 
 def crowd(seconds: float, most: int = 200) -> dict[str, Any]:
     """Subscribers come and go, each for half a second; from threads of one other process."""
-    publisher = Publisher()
+    publisher = Publisher(history_mb=2)  # full in three seconds: what grows then is a leak
     steady = Subscriber(publisher.ends)
+    before = len(list(Path("/proc/self/fd").iterdir()))
     crowd = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.events", "--crowd", publisher.ends[0], str(most)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
@@ -215,7 +218,9 @@ def crowd(seconds: float, most: int = 200) -> dict[str, Any]:
         descriptors = len(list(Path("/proc/self/fd").iterdir()))
         readings.append((round(resident_mb(), 1), descriptors, threading.active_count()))
     out, _ = crowd.communicate("")
-    time.sleep(1.0)
+    give_up_at = time.monotonic() + 20
+    while len(list(Path("/proc/self/fd").iterdir())) > before and time.monotonic() < give_up_at:
+        time.sleep(0.1)
     left = len(list(Path("/proc/self/fd").iterdir()))
     publisher.end()
     return {
@@ -223,6 +228,7 @@ def crowd(seconds: float, most: int = 200) -> dict[str, Any]:
         "connections": int(out),
         "memory_mb": [one[0] for one in readings],
         "descriptors": [one[1] for one in readings],
+        "descriptors_before": before,
         "descriptors_after": left,
         "threads": readings[-1][2],
         "steady_subscriber": steady.said(),
@@ -267,7 +273,7 @@ def main() -> None:
     found: dict[str, Any] = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
     if "throughput" in parts:
         seconds = 3.0 if options.short else 20.0
-        found["throughput"] = [throughput(seconds, form) for form in ("json", "msgpack")]
+        found["throughput"] = [throughput(seconds, form) for form in FORMATS]
     if "stop" in parts:
         found["stop"] = stop(3.0 if options.short else 20.0)
     if "crowd" in parts:
