@@ -36,7 +36,7 @@ TOPICS = (b"faces/door/", b"camera/door/", b"track/door/", b"heartbeat/", b"", b
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
 WORDS = (
     PROTOCOL, b"messages", b"newest", b"elsewhere", b"fuzz", b"1", b"0", b"-1", b"9" * 17, b"",
-    b"faces/door/", b"\xff" * 20, b"\x00", b"99999999", b"faces/" * 300,
+    b"faces/door/", b"\xff" * 20, b"\x00", b"99999999", b"faces/" * 100,
 )  # fmt: skip
 GROWTH_MB = 40.0
 
@@ -72,6 +72,8 @@ class Mutator:
         parts = [self.random.choice(WORDS) for _ in range(count)]
         if self.random.random() < 0.7:
             parts[0] = PROTOCOL
+        if self.random.random() < 0.002:
+            parts[-1] = bytes(2000)  # it is hung up on
         if count == 7 and self.random.random() < 0.7:
             parts[2:5] = [b"messages", b"faces/door/", b"fuzz"]
         return parts
