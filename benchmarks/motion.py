@@ -146,7 +146,17 @@ def main() -> None:
     parser.add_argument("--still", action="store_true", help="only scenes where nobody comes")
     parser.add_argument("--coming", action="store_true", help="only scenes where faces come")
     parser.add_argument("--output", type=Path, default=OUTPUT)
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="the running program instead (benchmarks/motion_live.py)",
+    )
     options = parser.parse_args()
+    if options.live:
+        from benchmarks.motion_live import live
+
+        live(options.only or "noise 3", OUTPUT.with_name("motion_live.json"))
+        return
     use_one_thread()
     console = Console()
     report: dict[str, Any] = {"still": [], "coming": []}

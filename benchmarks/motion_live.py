@@ -1,6 +1,6 @@
 """How soon the running program publishes a face that comes into a still scene, with the gate.
 
-Run it by ``nice python -m benchmarks.motion_live`` (two minutes). The scenes of
+Run it by ``python -m benchmarks.motion --live`` (three minutes). The scenes of
 ``benchmarks/motion_scenes.py`` in which faces come are played as a camera plays them, the program
 runs in a process of its own as `streamer run` does, and is heard over ZeroMQ here. For each face
 ``delay_ms`` is from the capture of the first picture in which the detector finds it, when it looks
@@ -10,7 +10,6 @@ at all, until an event with it was heard. The same without the gate stands besid
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -32,7 +31,6 @@ from streamer.inference.detector import RetinaFace
 from streamer.inference.registry import load_model
 from streamer.inference.session import open_session
 
-OUTPUT = Path(__file__).resolve().parent.parent / "build" / "bench" / "motion_live.json"
 CONFIDENCE = 0.6
 
 
@@ -83,17 +81,13 @@ def delays_of(scene: Scene, found: dict[int, bool], heard: list[tuple[FacesEvent
     return delays
 
 
-def main() -> None:
-    """Play the scenes, print a line for each and write the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--only", default="noise 3", help="scenes whose names hold this")
-    parser.add_argument("--output", type=Path, default=OUTPUT)
-    options = parser.parse_args()
+def live(only: str, output: Path) -> None:
+    """Play the scenes whose names hold ``only``, print a line for each and write the JSON."""
     model = load_model("retinaface_mnet025", environ=os.environ)
     session = open_session(model.content, device="cpu", threads=1, spin=False)
     detector = RetinaFace(session, confidence=CONFIDENCE)
     report: dict[str, Any] = {}
-    for scene in (s for s in COMING if options.only in s.name):
+    for scene in (s for s in COMING if only in s.name):
         found = Watched(scene, detector).found
         with tempfile.NamedTemporaryFile(suffix=".mkv") as file:
             file.write(encode(scene))
@@ -113,9 +107,5 @@ def main() -> None:
             f"p50 {statistics.median(heard_ms):.0f} ms, p95 {p95:.0f} ms, "
             f"worst {heard_ms[-1]:.0f} ms"
         )
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
