@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument(
         "--live",
         action="store_true",
-        help="the running program instead (benchmarks/motion_live.py)",
+        help="the running program instead (motion_live.py)",
     )
     options = parser.parse_args()
     if options.live:
