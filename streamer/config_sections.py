@@ -206,6 +206,9 @@ class ZeroMq(Section):
         description="which results are published: all, those with faces (and the first without), "
         "or those whose faces are others than before",
     )
+    expected: bool = Field(
+        False, description="each face also says where it is expected at the instant of publishing"
+    )
     curve: Curve | None = Field(
         None, description="keys; needed to listen beyond this machine, see docs/security.md"
     )

@@ -74,7 +74,8 @@ class Face(msgspec.Struct, frozen=True, gc=False):
     ``id`` stays with a face over frames and is never reused by the camera in this run. ``source``
     "detected": found in this frame; "predicted": expected here from the frames before, and last
     found ``age_ms`` milliseconds ago (0 where detected): half a second at most, or since the last
-    look at a scene in which nothing moved.
+    look at a scene in which nothing moved. ``expected``, where asked for: the box where the face
+    is expected at the instant of publishing, ``age_ms`` of the event after the frame.
     """
 
     id: Annotated[int, Meta(ge=-_EXACT, le=_EXACT)]
@@ -83,6 +84,7 @@ class Face(msgspec.Struct, frozen=True, gc=False):
     keypoints: Keypoints
     source: Literal["detected", "predicted"] = "detected"
     age_ms: Annotated[float, Meta(ge=0)] = 0.0
+    expected: tuple[float, float, float, float] | msgspec.UnsetType = msgspec.UNSET
 
 
 class FacesEvent(msgspec.Struct, frozen=True):

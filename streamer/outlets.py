@@ -34,6 +34,7 @@ def open_zeromq(
                 history_s=section.history_s,
                 form=section.format,
                 when=section.when,
+                expected=section.expected,
                 curve=None
                 if keys is None
                 else Curve(base_folder / keys.server_key, base_folder / keys.clients),

@@ -228,15 +228,20 @@ class Tracks:
     """Faces with identity: ``ids`` (N,) int64, stable over frames, never reused by a camera.
 
     ``ages_s`` (N,) float32: seconds since each was last detected. 0 is a face that was detected in
-    this picture, which is what leaving it out means for all; any other was predicted.
+    this picture, which is what leaving it out means for all; any other was predicted. ``speeds``
+    (N, 4) float32: how the sides of each box move, pixels a second; left out, none does.
     """
 
     ids: NDArray[np.int64]
     faces: Faces
     ages_s: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
+    speeds: Floats = field(default_factory=lambda: np.zeros((0, 4), np.float32))
 
     def __post_init__(self) -> None:
-        """Check that there is one id and one age for each face."""
+        """Check that there is one id, one age and one speed for each face."""
+        if not len(self.speeds):
+            object.__setattr__(self, "speeds", np.zeros((len(self.ids), 4), np.float32))
+        _require(self.speeds, (len(self.ids), 4), np.float32, "speeds")
         _require(self.ids, (len(self.faces),), np.int64, "ids")
         if not len(self.ages_s):
             object.__setattr__(self, "ages_s", np.zeros(len(self.ids), np.float32))

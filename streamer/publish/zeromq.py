@@ -23,6 +23,7 @@ from streamer.events import (
     faces_event,
     topic,
 )
+from streamer.expected import with_expected
 from streamer.flow.stage import Stage
 from streamer.heartbeat_events import HEARTBEAT_TOPIC, heartbeat_event
 from streamer.publish.endpoint import bad_address_why, check_address
@@ -59,8 +60,9 @@ class ZeroMqSink:
     ``ipc://PATH``, which only this user may connect to. ``boot_id`` names this run and ``model``
     what found the faces. With ``curve`` only peers with an allowed key connect,
     to ``replay`` too. ``form`` is how events are written and ``when``
-    says which outcomes are. ``final`` gives what the last
-    heartbeat, at the end, is to say. ``clock`` is the one that stamped the frames, seconds.
+    says which outcomes are; with ``expected`` each face says where it is by then, too. ``final``
+    gives what the last heartbeat, at the end, is to say. ``clock`` is the one that stamped the
+    frames, seconds.
 
     ``seq`` of each topic is contiguous from 1. Nothing here blocks: a subscriber that is slow
     or stopped loses messages and disturbs nobody. Made in any thread, then written to and closed
@@ -80,6 +82,7 @@ class ZeroMqSink:
         curve: Curve | None = None,
         form: Format = "json",
         when: When = "all",
+        expected: bool = False,
         final: Callable[[], Beat] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -89,6 +92,7 @@ class ZeroMqSink:
         self._clock = clock
         self._format: Format = form
         self._selection = Selection(when)
+        self._expected = expected
         self._written = 0
         self._beats = 0
         self._final = final
@@ -166,9 +170,12 @@ class ZeroMqSink:
             return
         to = topic(outcome.frame.camera)
         seq = self._seqs.get(to, 0) + 1
+        now_at = self._clock()
         event = faces_event(
-            outcome, seq=seq, boot_id=self._boot_id, model=self._model, now_at=self._clock()
-        )
+            outcome, seq=seq, boot_id=self._boot_id, model=self._model, now_at=now_at
+        )  # fmt: skip
+        if self._expected:
+            event = with_expected(event, outcome, now_at)
         self._send(to, seq, encode(event, self._format))
 
     def write_change(self, change: CameraChange) -> None:

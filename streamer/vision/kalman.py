@@ -69,6 +69,16 @@ def pictured(numbers: Array) -> tuple[Floats, Floats]:
     return boxes, points.astype(np.float32)
 
 
+def box_speeds(speed: Array, passed_s: float = 0.0) -> Floats:
+    """How the sides of boxes move: (N, 4) float32, pixels a second.
+
+    ``speed`` (N, 14) is that of faces ``passed_s`` seconds ago.
+    """
+    keeps = math.exp(-max(passed_s, 0.0) / _PACE_S)
+    centre, half = speed[:, :2], speed[:, 2:4] / 2
+    return np.asarray(np.concatenate([centre - half, centre + half], axis=1) * keeps, np.float32)
+
+
 @dataclass(slots=True, eq=False)
 class Motion:
     """The state of N faces, all at one instant.

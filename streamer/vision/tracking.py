@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from streamer.types import Faces, Floats, Tracks
 from streamer.vision.association import GATE, WEAK_GATE, assign, gains
-from streamer.vision.kalman import Array, Motion, measured, pictured, sizes
+from streamer.vision.kalman import Array, Motion, box_speeds, measured, pictured, sizes
 from streamer.vision.quality import USEFUL_PX, frontality_of
 
 # Chosen with benchmarks/tracking.py, on its clips and on other seeds than it reports.
@@ -170,10 +170,11 @@ class FaceTracker:
             known = known.and_also(new)
         self._state = at, known
         tracked = ids > 0
-        if tracked.all():
-            return Tracks(ids, faces)
-        kept = Faces(faces.boxes[tracked], faces.scores[tracked], faces.landmarks[tracked])
-        return Tracks(ids[tracked], kept)
+        if not tracked.all():
+            ids = ids[tracked]
+            faces = Faces(faces.boxes[tracked], faces.scores[tracked], faces.landmarks[tracked])
+        where = np.searchsorted(known.ids, ids)  # ids ascend
+        return Tracks(ids, faces, speeds=box_speeds(known.motion.speed[where]))
 
     def predict(self, at: float, *, within: tuple[int, int] | None = None) -> Tracks:
         """Every track moved to the instant ``at`` (seconds), the surest first.
@@ -201,7 +202,8 @@ class FaceTracker:
         if within is not None:
             np.clip(boxes, 0, np.tile(np.array(within, np.float32), 2), out=boxes)
         predicted = Faces(boxes, scores[order].astype(np.float32), landmarks)
-        return Tracks(ids[order], predicted, ages[order].astype(np.float32))
+        speeds = box_speeds(known.motion.speed[chosen][order], at - known_at)
+        return Tracks(ids[order], predicted, ages[order].astype(np.float32), speeds)
 
     def reset(self) -> None:
         """End all tracks, as when the camera was dialled again. Ids go on from where they were."""
@@ -306,7 +308,9 @@ def joined(seen: Tracks, predicted: Tracks) -> Tracks:
         np.concatenate([one.landmarks, other.landmarks[more]])[order],
     )
     ids = np.concatenate([seen.ids, predicted.ids[more]])[order]
-    return Tracks(ids, faces, np.concatenate([seen.ages_s, predicted.ages_s[more]])[order])
+    ages_s = np.concatenate([seen.ages_s, predicted.ages_s[more]])
+    speeds = np.concatenate([seen.speeds, predicted.speeds[more]])
+    return Tracks(ids, faces, ages_s[order], speeds[order])
 
 
 def held(found: Tracks, passed_s: float) -> Tracks:
