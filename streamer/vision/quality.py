@@ -20,6 +20,9 @@ that face recognition aligns to (ArcFace, Deng et al., 2019; eyes at 51.6, nose 
 USEFUL_PX: Final = 112.0
 """Face recognition scales faces to 112 pixels (ArcFace, 2019): larger pictures are no better."""
 
+PROFILE: Final = 0.1
+"""What the picture of a face in profile is worth, beside 1 of one that looks at the camera."""
+
 _SIDE: Final = 64
 _SHARP: Final = 100.0
 """Variance of the Laplacian that is half of all sharpness: about where blur begins to show."""
@@ -107,9 +110,11 @@ def face_sharpness(picture: Picture, box: tuple[float, float, float, float]) -> 
 def worth(sizes_px: Floats, frontalities: Floats) -> Floats:
     """How much pictures of faces are worth before it is known how sharp they are: (N,), 0..1.
 
-    ``sizes_px`` and ``frontalities`` are of :func:`size_px` and :func:`frontality`.
+    ``sizes_px`` and ``frontalities`` are of :func:`size_px` and :func:`frontality`. A profile is
+    worth a tenth of a frontal face, so that of two profiles the larger is better still.
     """
-    return np.asarray(np.minimum(sizes_px / np.float32(USEFUL_PX), 1) * frontalities, np.float32)
+    turned = np.float32(PROFILE) + np.float32(1 - PROFILE) * frontalities
+    return np.asarray(np.minimum(sizes_px / np.float32(USEFUL_PX), 1) * turned, np.float32)
 
 
 def score(worth: float, sharpness: float | None) -> float:

@@ -114,7 +114,8 @@ def test_the_sharpness_of_a_face_is_of_its_box_alone_at_one_size() -> None:
 def test_a_score_grows_with_size_to_112_pixels_with_frontality_and_with_sharpness() -> None:
     sizes = np.array([56, 112, 500], np.float32)
     assert worth(sizes, np.ones(3, np.float32)).tolist() == [0.5, 1, 1]
-    assert worth(sizes, np.full(3, 0.5, np.float32)).tolist() == [0.25, 0.5, 0.5]
+    assert worth(sizes, np.full(3, 0.5, np.float32)) == pytest.approx([0.275, 0.55, 0.55])
+    assert worth(sizes, np.zeros(3, np.float32)) == pytest.approx([0.05, 0.1, 0.1])
     scores = [score(0.8, sharpness) for sharpness in (0.0, 50.0, 100.0, 1e9)]
     assert scores == sorted(scores) and scores[0] == 0 and scores[3] == pytest.approx(0.8)
     assert score(0.8, None) == score(0.8, 100.0) == 0.4
