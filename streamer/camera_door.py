@@ -17,6 +17,7 @@ from streamer.errors import ConfigError
 from streamer.flow.channel import Closed
 from streamer.roster import Roster
 from streamer.web.cameras_api import CameraFault
+from streamer.web.openapi import MOST_INPUT
 
 _KINDS: Final = {"synthetic": "test", "demo": "test", "webcam": "webcam", "file": "file"}
 LOOK_UP_S: Final = 3.0
@@ -122,6 +123,12 @@ class OpenCameras:
                 403,
                 f"{where}.source: a {kind} source may not be added over HTTP; add it in the "
                 "configuration file, or allow it in http.cameras.sources",
+            )
+        if (camera.input_size or 0) > MOST_INPUT:
+            raise CameraFault(
+                403,
+                f"{where}.input_size: over HTTP it is {MOST_INPUT} at most; set a larger one in "
+                "the configuration file",
             )
         if camera.ca_file is not None and "file" not in self._sources:
             raise CameraFault(403, f"{where}.ca_file: no file may be named over HTTP; leave it out")

@@ -171,6 +171,11 @@ def test_values_that_cannot_be_are_422(name: Any, values: dict[str, Any]) -> Non
     assert CANARY not in str(fault.value)
 
 
+def test_an_input_that_would_take_seconds_is_for_the_file_alone() -> None:
+    assert refused(door(FakeRoster()), "demo:", input_size=1312).status == 403
+    door(FakeRoster()).add("a", {"source": "demo:", "input_size": 1280})
+
+
 def test_no_file_may_be_named_by_the_way() -> None:
     said = refused(door(FakeRoster()), "rtsps://10.0.0.1/x", ca_file="/etc/shadow")
     assert (said.status, "ca_file" in str(said)) == (403, True)

@@ -112,6 +112,7 @@ class CameraRoutes:
         self._pool = pool
         self._clock = clock
         self._changing = ThreadPoolExecutor(1, thread_name_prefix="http-change")
+        self._fitting = ThreadPoolExecutor(1, thread_name_prefix="http-settle")
         self._waiting = 0
         self._settling = False
         self.routes = APIRouter()
@@ -134,8 +135,9 @@ class CameraRoutes:
         add(f"{one}/resume", self._resume, methods=["POST"], responses=busy)
 
     def close(self) -> None:
-        """Let go of the thread; a change that is being made is made."""
-        self._changing.shutdown(wait=False, cancel_futures=True)
+        """Let go of the threads; a change that is being made is made."""
+        for threads in (self._changing, self._fitting):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     async def _get(self, name: str) -> Response:
         """One camera: what it does now, whence it is, and its settings."""
@@ -188,7 +190,7 @@ class CameraRoutes:
             self._waiting -= 1
         if not self._settling:
             self._settling = True
-            loop.run_in_executor(self._changing, self._settle)
+            loop.run_in_executor(self._fitting, self._settle)
         return done
 
     def _settle(self) -> None:

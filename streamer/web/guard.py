@@ -44,6 +44,10 @@ DETECT_PATHS: Final = frozenset(("/detect", "/api/v1/detect"))
 OPEN_PATHS: Final = frozenset(("/healthz", "/readyz", "/login", "/logout"))
 """Whoever runs us asks the first two, and they name nobody; nobody is logged in at the others."""
 
+MOST_HEADERS: Final = 100
+MAX_HEAD: Final = 16 << 10
+"""Longest head of a request, bytes."""
+
 MAX_PICTURE_BODY: Final = 16 << 20
 """Longest body with a picture, bytes."""
 
@@ -157,6 +161,8 @@ class Guard:
             return Refusal(400, "a header that may come once came twice; send it once")
         if not scope["path"].startswith("/") or "\0" in scope["path"]:
             return Refusal(400, "the path must start with /")
+        if len(scope["headers"]) > MOST_HEADERS or _head_size(scope) > MAX_HEAD:
+            return Refusal(431, "the headers are too many or too long; send fewer")
         host = headers.get(b"host", b"").decode("latin-1")
         if not host:
             return Refusal(400, "the Host header is missing; name the server")
@@ -175,8 +181,8 @@ class Guard:
         limit = _body_limit(method, scope["path"])
         if length > limit or (not limit and b"transfer-encoding" in headers):
             return Refusal(413, (
-                f"a request to this path has a body of {limit >> 10} KiB at most" if limit else
-                "no request to this path has a body; send none"
+                f"a body may have {limit >> 10} KiB here; send less" if limit else
+                "a request that only reads has no body; send none"
             ))  # fmt: skip
         asks_only = method in ("GET", "HEAD", "OPTIONS") and scope["type"] != "websocket"
         if not asks_only and not self._same_site(headers, host):
@@ -235,18 +241,22 @@ def _role_for(method: str, path: str) -> Role | None:
 
 
 def _body_limit(method: str, path: str) -> int:
-    """Most bytes of the body of a request; 0 where none has any."""
-    if method == "POST" and path in DETECT_PATHS:
-        return MAX_PICTURE_BODY
-    if method in ("POST", "PUT") and (path == "/login" or path.startswith("/api/v1/cameras")):
-        return MAX_BODY
-    return 0
+    """Most bytes of the body of a request; 0 where none has any. Not all of it need be read."""
+    if method in ("GET", "HEAD", "OPTIONS") and path not in DETECT_PATHS:
+        return 0
+    return MAX_PICTURE_BODY if method == "POST" and path in DETECT_PATHS else MAX_BODY
 
 
 def _length(headers: Mapping[bytes, bytes]) -> int | None:
     """What the request says of its body, bytes; None when that is no number."""
     said = headers.get(b"content-length", b"0")
     return int(said) if said.isdigit() and len(said) <= 20 else None
+
+
+def _head_size(scope: Scope) -> int:
+    """How long the head of a request is, bytes, less what stands between its parts."""
+    asked = len(scope["path"]) + len(scope.get("query_string", b""))
+    return asked + sum(len(name) + len(value) for name, value in scope["headers"])
 
 
 def _single_headers(scope: Scope) -> Mapping[bytes, bytes] | None:

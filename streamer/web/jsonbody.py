@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 
 def read_object(body: bytes) -> dict[str, Any]:
@@ -30,6 +30,9 @@ def read_object(body: bytes) -> dict[str, Any]:
     return value
 
 
+_EXACT: Final = 2**53
+
+
 class _Refused(ValueError):
     """JSON that is not taken."""
 
@@ -45,11 +48,12 @@ def _no_number(_: str) -> NoReturn:
     raise _Refused("the JSON holds NaN or Infinity; send a number")
 
 
-def _finite(text: str) -> float:
+def _finite(text: str) -> float | int:
+    """A number with a point or an exponent; 2.0 is the whole number 2, as in JSON schemas."""
     value = float(text)
     if not math.isfinite(value):
         raise _Refused("a number in the JSON is too large; send a smaller one")
-    return value
+    return int(value) if value.is_integer() and abs(value) < _EXACT else value
 
 
 def _small(text: str) -> int:

@@ -11,6 +11,7 @@ from typing import Final
 from fastapi import APIRouter, FastAPI, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from streamer import __version__
 from streamer.status import Status
@@ -121,7 +122,7 @@ def build_app(
         await feed_socket(viewers, socket)
 
     @app.exception_handler(HTTPException)
-    async def refuse(_: Request, error: HTTPException) -> Response:
+    async def refuse(request: Request, error: HTTPException) -> Response:
         sentence = {
             404: "there is nothing at this path; the page is at /",
             405: "this path does not know that method; see /docs",
@@ -130,6 +131,8 @@ def build_app(
         text = own or sentence.get(error.status_code, "the request cannot be answered")
         answer = _json(error.status_code, {"error": text})
         answer.headers.update(error.headers or {})
+        if error.status_code == 405:  # Starlette names the methods of one route of several
+            answer.headers["allow"] = ", ".join(_allowed(app, request))
         return answer
 
     @app.exception_handler(RequestValidationError)
@@ -140,6 +143,16 @@ def build_app(
         return _json(422, {"error": sentences.get(name, "the request has a value that is none")})
 
     return app
+
+
+def _allowed(app: FastAPI, request: Request) -> list[str]:
+    """The methods that the path of ``request`` knows."""
+    known: set[str] = set()
+    for method in ("GET", "HEAD", "POST", "PUT", "DELETE"):
+        scope = {**request.scope, "method": method}
+        if any(route.matches(scope)[0] is Match.FULL for route in app.router.routes):
+            known.add(method)
+    return sorted(known)
 
 
 def _json(status: int, value: dict[str, object]) -> Response:

@@ -130,7 +130,7 @@ class HttpServer:
         self._socket, host = _listen(bind, open_to_all=access.needed or insecure)
         self.address = _address(self._socket)
         self.url = f"{'https' if tls is not None else 'http'}://{self.address}/"
-        guard = Guard(
+        self._guard = Guard(
             app,
             AllowedHosts(host, allowed_hosts),
             access,
@@ -139,7 +139,7 @@ class HttpServer:
         )
         self._server = _Server(
             uvicorn.Config(
-                guard,
+                self._guard,
                 http=Connection,
                 ws="websockets-sansio",
                 ws_max_size=_MAX_MESSAGE,

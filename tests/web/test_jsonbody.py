@@ -9,6 +9,12 @@ from hypothesis import strategies as st
 from streamer.web.jsonbody import read_object
 
 
+def test_a_whole_number_is_one_however_it_is_written() -> None:
+    read = read_object(b'{"a": 2.0, "b": 1e2, "c": 0.5, "d": -3.0}')
+    assert [type(value) for value in read.values()] == [int, int, float, int]
+    assert read == {"a": 2, "b": 100, "c": 0.5, "d": -3}
+
+
 def test_an_object_is_read() -> None:
     assert read_object(b'{"a": [1, 2.5, null, true, "\xc3\xa4"], "b": {}}') == {
         "a": [1, 2.5, None, True, "ä"], "b": {},

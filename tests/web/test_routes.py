@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from streamer.status import SourceState
+from tests.web.clients import serve
 from tests.web.synthetic import outcome
+from tests.web.test_cameras_api import Door
 
 
 @pytest.mark.parametrize(
@@ -52,6 +54,14 @@ def test_the_page_asks_no_other_host(server):
         assert "http://" not in text.replace("http://www.w3.org/", "")
         assert "https://" not in text
         assert "innerHTML" not in text, "names of cameras are text, never markup"
+
+
+def test_another_method_is_told_which_there_are(server, live, machine):
+    answer = httpx.delete(f"http://{server.address}/api/v1/status")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+    with serve(live, machine, cameras=Door(machine)) as changing:
+        answer = httpx.patch(f"{changing.url}api/v1/cameras/door")
+        assert answer.headers["allow"] == "DELETE, GET, POST, PUT"
 
 
 def test_metrics_gets_the_accept_header(server):
