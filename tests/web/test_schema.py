@@ -20,8 +20,8 @@ TOKEN = "control-" + "c" * 20
 
 @pytest.fixture
 def program(model_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
-    """The whole program, with room for few cameras: each that is added would be watched."""
-    monkeypatch.setattr("streamer.roster.MAX_CAMERAS", 3)
+    """The whole program, with room for one camera more: each that is added would be dialled."""
+    monkeypatch.setattr("streamer.roster.MAX_CAMERAS", 2)
     config = parse_config(
         {
             "cameras": {"well": {"source": "synthetic:?fps=2&size=320x192", "input_size": 320}},
@@ -32,7 +32,7 @@ def program(model_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
                 "bind": "127.0.0.1:0",
                 "requests_per_s": 100_000,
                 "tokens": {"control": TOKEN},
-                "cameras": {"networks": ["127.0.0.0/8"]},
+                "cameras": {"networks": ["127.0.0.0/8"], "sources": ["network"]},
             },
         },
         {},
