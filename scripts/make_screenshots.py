@@ -29,7 +29,7 @@ CHART_S = 75
 
 def configuration(*, lost: bool) -> dict[str, Any]:
     cameras: dict[str, Any] = {
-        name: {"source": f"demo:?fps=8&delay={0.6 * n:g}", "input_size": 320, "every": 2}
+        name: {"source": f"demo:?fps=5&delay={0.9 * n:g}"}
         for n, name in enumerate(CAMERAS)
     }
     if lost:

@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from streamer.flow.ledger import Ledger
 from streamer.status import SourceState
 from streamer.types import CameraChange
+from streamer.web.access import Access
 from streamer.web.live import LiveView
 from streamer.web.server import HttpServer
 from tests.web.synthetic import Machine, Playing, outcome, until
@@ -67,7 +68,10 @@ def page(browser: Browser) -> Iterator[Page]:
         lambda said: (
             troubles.append(said.text)
             # a refused WebSocket, while the server is away, is no fault of the page
-            if said.type == "error" and "ERR_CONNECTION_REFUSED" not in said.text
+            if said.type == "error"
+            and "ERR_CONNECTION_REFUSED" not in said.text
+            and "HTTP Authentication failed" not in said.text
+            and "401 (Unauthorized)" not in said.text
             else None
         ),
     )
@@ -197,6 +201,20 @@ def test_a_lost_server_is_said_and_the_page_comes_back_by_itself(page, live, mac
             page.wait_for_function(
                 f"([camera, before]) => ({HASH})(camera) !== before", arg=["hall", frozen]
             )
+
+
+def test_a_page_that_must_log_in_again_goes_to_the_login(page, live, machine):
+    access = Access(read=["r" * 24], wall_clock=time.time)
+    server = wall(live, machine)
+    with Playing(live):
+        server.start()
+        page.goto(f"http://{server.address}/#door")
+        expect(page.locator("#stage")).to_be_visible()
+        server.close()
+        with HttpServer(
+            server.address, live=live, status=machine.status, metrics=machine.metrics, access=access
+        ):
+            page.wait_for_url("**/login*", timeout=20_000)
 
 
 def test_a_server_that_only_goes_silent_is_noticed(page, live, machine, server):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
+import threading
 from contextlib import ExitStack
 
 import httpx
@@ -14,7 +16,10 @@ import streamer.web.connection
 import streamer.web.live
 from streamer.web.viewers import Viewer
 from tests.web.clients import (
+    connections,
     hello,
+    open_files,
+    parts,
     picture,
     serve,
     stalled,
@@ -100,6 +105,46 @@ def test_viewers_that_vanish_are_forgotten(server, live):
             tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             tcp.close()
         until(lambda: server.viewers == 0)
+
+
+def tasks(server):
+    """The tasks of the server's event loop, counted there."""
+
+    async def count():
+        return len(asyncio.all_tasks())
+
+    return asyncio.run_coroutine_threadsafe(count(), server._server._loop).result(10) - 1
+
+
+def test_twenty_viewers_that_come_and_go_leave_nothing(server, live):
+    """No task, thread or descriptor: pages, MJPEG, and one that never reads."""
+    url = f"http://{server.address}/api/v1/cameras/door"
+    live.write(outcome("door"))
+
+    def round_of_viewers():
+        with ExitStack() as stack, Playing(live, fps=20):
+            viewers = [stack.enter_context(watch(server)) for _ in range(16)]
+            for viewer in viewers:
+                hello(viewer, in_flight=2)  # what is not read would have to be, before the end
+            client = stack.enter_context(httpx.Client())
+            streams = [
+                parts(stack.enter_context(client.stream("GET", f"{url}/live.mjpg")))
+                for _ in range(3)
+            ]
+            stack.enter_context(stalled(server))
+            until(lambda: server.viewers == 20)
+            for viewer in viewers:
+                picture(viewer)
+            for stream in streams:
+                next(stream)
+        until(lambda: server.viewers == 0)
+        until(lambda: connections(server) == 0)
+
+    round_of_viewers()  # what is made once and kept: threads of the pool, the loop's own
+    before = tasks(server), threading.active_count(), open_files()
+    for _ in range(2):
+        round_of_viewers()
+        until(lambda: (tasks(server), threading.active_count(), open_files()) == before)
 
 
 def test_a_picture_that_cannot_be_converted_harms_only_itself(server, live, caplog):

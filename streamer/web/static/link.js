@@ -60,6 +60,7 @@ export class Link {
 
   lose(full) {
     const socket = this.socket;
+    if (!this.open && !full) this.mayHaveToLogIn();
     this.socket = null;
     if (this.open || !this.lostAt) this.lostAt = Date.now();
     this.open = false;
@@ -69,6 +70,16 @@ export class Link {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.connect(), this.wait * (0.75 + 0.5 * Math.random()));
     this.wait = Math.min(BACKOFF_MS.most, 2 * this.wait);
+  }
+
+  // The server answers, but not us: the login has run out, or is asked for since a restart.
+  async mayHaveToLogIn() {
+    try {
+      const answer = await fetch("/", { method: "HEAD", redirect: "manual", cache: "no-store" });
+      if (answer.status === 401 || answer.type === "opaqueredirect") location.reload();
+    } catch {
+      // it does not answer at all
+    }
   }
 
   // To be called often: a connection that only goes silent is a lost one.
