@@ -29,8 +29,7 @@ CHART_S = 75
 
 def configuration(*, lost: bool) -> dict[str, Any]:
     cameras: dict[str, Any] = {
-        name: {"source": f"demo:?fps=5&delay={0.9 * n:g}"}
-        for n, name in enumerate(CAMERAS)
+        name: {"source": f"demo:?fps=5&delay={0.9 * n:g}"} for n, name in enumerate(CAMERAS)
     }
     if lost:
         cameras[LOST] = {"source": "rtsp://127.0.0.1:9/stream"}

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState
 
 MAX_CONNECTIONS: Final = 256
 """More are closed at once: file descriptors are for cameras too."""
@@ -63,3 +65,14 @@ class Connection(H11Protocol):
         if self._too_late is not None:
             self._too_late.cancel()
             self._too_late = None
+
+
+class Socket(WebSocketsSansIOProtocol):
+    """A WebSocket by uvicorn; the end of the server does not stumble over one that is closing."""
+
+    def shutdown(self) -> None:
+        """Say goodbye, unless both sides are saying it already."""
+        try:
+            super().shutdown()
+        except InvalidState:
+            self.transport.close()

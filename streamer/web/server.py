@@ -26,7 +26,7 @@ from streamer.errors import BindError, ConfigError, Exposed
 from streamer.status import Status, Watching
 from streamer.web.access import Access
 from streamer.web.cameras_api import CameraDoor, CameraRoutes, read_routes
-from streamer.web.connection import Connection
+from streamer.web.connection import Connection, Socket
 from streamer.web.detect import Detecting, detect_routes
 from streamer.web.guard import AllowedHosts, Guard
 from streamer.web.live import LiveView
@@ -141,7 +141,7 @@ class HttpServer:
             uvicorn.Config(
                 self._guard,
                 http=Connection,
-                ws="websockets-sansio",
+                ws=Socket,
                 ws_max_size=_MAX_MESSAGE,
                 ws_ping_interval=10.0,
                 ws_ping_timeout=10.0,

@@ -14,6 +14,7 @@ from websockets.sync.client import connect
 
 from streamer.errors import BindError, ConfigError, Exposed
 from streamer.web.access import Access
+from streamer.web.connection import Socket
 from streamer.web.live import LiveView
 from streamer.web.server import HttpServer, TlsFiles
 from tests.web.clients import (
@@ -184,3 +185,20 @@ def test_certificates_that_are_none_are_one_sentence(live, machine, tls_files, t
     ):
         with pytest.raises(ConfigError, match=says):
             serve(live, machine, tls=files)
+
+
+def test_a_viewer_that_is_closing_does_not_keep_the_server_from_it(server, monkeypatch):
+    """Its goodbye has come and is being answered at the moment the server ends."""
+    failures = []
+    monkeypatch.setattr(threading, "excepthook", failures.append)
+    with watch(server) as viewer:
+        hello(viewer)
+        until(lambda: server.viewers == 1)
+        (connection,) = [
+            one for one in server._server.server_state.connections if isinstance(one, Socket)
+        ]
+        goodbye = b"\x88\x80\0\0\0\0"
+        server._server._loop.call_soon_threadsafe(connection.conn.receive_data, goodbye)
+        server.close()
+    assert failures == []
+    assert not server.running
