@@ -188,6 +188,7 @@ def measure(
             if stuck:
                 limit = time.monotonic() + STUCK_LIMIT_S
                 while not cut_off and time.monotonic() < limit:
+                    time.sleep(0.5)
                     cut_off = status(address)["watching"]["cut_off"]
             ours.send("leave")
             rates = ours.recv()

@@ -153,7 +153,8 @@ function ask() {
     if (!tile.inSight) widths[tile.name] = 0;
     else if (tile === stage.tile) widths[tile.name] = wanted(tile);
   }
-  around.link.ask(JSON.stringify({ width, widths, in_flight: Math.min(128, 2 * inSight.length + 2) }));
+  // One of each camera on the way and one more: a page that is slow gets fewer, none of them old.
+  around.link.ask(JSON.stringify({ width, widths, in_flight: Math.min(128, inSight.length + 1) }));
 }
 
 // ---- what is heard -------------------------------------------------------------------------

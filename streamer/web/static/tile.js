@@ -5,6 +5,7 @@ import { DOWN, REASONS, STATES, clock, count, faces, ms, put, rate, span, why } 
 
 const HISTORY = 300; // seconds
 const EVENTS = 60;
+const TELL_MS = 250;
 const GONE_MS = 1500; // a face that is not seen for so long has left
 
 export class Tile {
@@ -31,6 +32,7 @@ export class Tile {
     this.ages = []; // of the pictures painted in this second, ms
     this.events = []; // {at, kind, text} of faces, newest last; wall clock
     this.changes = []; // the same of the camera's states
+    this.toldAt = 0;
     this.downSince = null; // wall clock: since when it is not live, over all attempts
     this.lostBy = null; // the newest change that has a reason
     this.people = new Map(); // id -> {since, last}
@@ -82,7 +84,9 @@ export class Tile {
     this.root.dataset.width = header.width; // of the picture as it came
     this.around.link.drew(header.sequence);
     this.meet(header.found);
-    this.tell();
+    // Words that change 25 times a second can't be read: what matters is told at once.
+    const news = this.root.dataset.look !== "live" || header.status !== "live";
+    if (news || performance.now() - this.toldAt > TELL_MS) this.tell();
   }
 
   // The picture and its faces, both of one frame, at the size of the canvas.
@@ -219,6 +223,7 @@ export class Tile {
   }
 
   tell() {
+    this.toldAt = performance.now();
     const [look, what, when, because] = this.look();
     const age = this.ageMs();
     const live = look === "live";
