@@ -90,6 +90,7 @@ DOORS: dict[str, tuple[str, ...]] = {
         "cli.py", "cli_keys.py", "cli_measure.py", "cli_models.py", "cli_watch.py", "terminal.py",
     ),
     "uvicorn": ("web/",),
+    "websockets": ("web/",),
     "yaml": ("yaml_file.py",),
     "zmq": (
         "publish/zeromq.py", "publish/replay.py", "publish/gate.py", "publish/peers.py",
