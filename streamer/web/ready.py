@@ -54,5 +54,7 @@ def readiness_json(status: Status) -> tuple[int, dict[str, Any]]:
         name: {"ok": not detail, **({"detail": detail} if detail else {})}
         for name, detail in problems.items()
     }
+    if checks["model"]["ok"] and status.device_warning:  # well, but not where one might think
+        checks["model"]["detail"] = status.device_warning
     words = "ready" if ready else "not ready"
     return 200 if ready else 503, {"status": words, "checks": checks}

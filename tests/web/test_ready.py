@@ -17,7 +17,7 @@ def reading(**changes: Any) -> Any:
     machine = Machine(("a", "b"))
     for name in ("a", "b"):
         machine.changes[name] = {k[2:]: v for k, v in changes.items() if k.startswith(f"{name}_")}
-    status = replace(machine.status(), provider="cpu")
+    status = replace(machine.status(), provider="cpu", device_warning="")
     top = {k: v for k, v in changes.items() if not k.startswith(("a_", "b_"))}
     return replace(status, **top)
 
@@ -57,3 +57,11 @@ def test_a_sink_that_ended_is_named() -> None:
     status = reading()
     ended = replace(status, sinks=[replace(status.sinks[0], running=False)])
     assert readiness(ended)["sinks"].startswith("live has ended")
+
+
+def test_a_model_that_fell_back_to_the_cpu_is_ready_and_says_so() -> None:
+    why = "running on the CPU, because there is no driver; install it"
+    code, body = readiness_json(reading(device_warning=why))
+    assert (code, body["checks"]["model"]) == (200, {"ok": True, "detail": why})
+    _, body = readiness_json(reading(device_warning=why, inference_stuck_s=11.0))
+    assert body["checks"]["model"]["detail"] != why
