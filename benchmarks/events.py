@@ -1,9 +1,10 @@
 """What publishing costs, and what stopped and fleeting subscribers do to it: `make bench-events`.
 
-Three parts, each with a publisher as streamer has it (``ZeroMqSink`` with replay) in this process
+Four parts, each with a publisher as streamer has it (``ZeroMqSink`` with replay) in this process
 and subscribers in others, which use ``streamer.client``:
 
 * throughput: 10 subscribers, 20 cameras at 30 results a second with 5 faces each;
+* late: how long a late subscriber waits for the state of all cameras;
 * stop: one of three subscribers is stopped (SIGSTOP) under that load and goes on later;
 * crowd: subscribers connect and leave without end.
 
@@ -35,6 +36,7 @@ from streamer.types import Beat, Faces, Frame, NoPicture, Result, Stamps, Tracks
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = ROOT / "docs" / "events.json"
 CAMERAS, FPS, FACES = 20, 30, 5
+PARTS = ("throughput", "late", "stop", "crowd")
 FORMATS: tuple[Format, ...] = ("json", "msgpack")
 
 
@@ -178,6 +180,24 @@ def throughput(seconds: float, form: Format) -> dict[str, Any]:
     }
 
 
+def late(tries: int) -> dict[str, Any]:
+    """How long after it subscribes a late subscriber knows the newest result of every camera."""
+    publisher = Publisher()
+    time.sleep(1.0)
+    took = []
+    for _ in range(tries):
+        began_at = time.perf_counter()
+        known: set[str] = set()
+        with subscribe(publisher.ends[0], replay=publisher.ends[1], timeout_s=60) as subscription:
+            while len(known) < CAMERAS:
+                event = next(subscription)
+                if isinstance(event, FacesEvent):
+                    known.add(event.camera)
+        took.append(time.perf_counter() - began_at)
+    publisher.end()
+    return {"tries": tries, **milliseconds(took)}
+
+
 def stop(seconds: float) -> dict[str, Any]:
     publisher = Publisher()
     stopped, *others = [Subscriber(publisher.ends) for _ in range(3)]
@@ -261,7 +281,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--subscriber", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--crowd", nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument("--part", action="append", choices=["throughput", "stop", "crowd"])
+    parser.add_argument("--part", action="append", choices=PARTS)
     parser.add_argument("--short", action="store_true", help="a few seconds for each part")
     parser.add_argument("--write", action="store_true", help=f"into {FIGURES.relative_to(ROOT)}")
     options = parser.parse_args()
@@ -269,11 +289,13 @@ def main() -> None:
         return listen(*options.subscriber)
     if options.crowd:
         return come_and_go(options.crowd[0], int(options.crowd[1]))
-    parts = options.part or ["throughput", "stop", "crowd"]
+    parts = options.part or PARTS
     found: dict[str, Any] = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
     if "throughput" in parts:
         seconds = 3.0 if options.short else 20.0
         found["throughput"] = [throughput(seconds, form) for form in FORMATS]
+    if "late" in parts:
+        found["late"] = late(3 if options.short else 20)
     if "stop" in parts:
         found["stop"] = stop(3.0 if options.short else 20.0)
     if "crowd" in parts:

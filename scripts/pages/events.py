@@ -212,6 +212,14 @@ def _figures() -> list[str]:
         *map(_run, found["throughput"]),
         "",
         _wrapped(
+            f"""One that subscribes late knows the newest result of all cameras after
+            {found["late"]["p50"]:.0f} ms ({found["late"]["max"]:.0f} ms at worst of
+            {found["late"]["tries"]} tries): it asks for it. Without `replay` it knows after the
+            first heartbeat, within a second, which cameras there are and what each does, and their
+            faces with the next result."""
+        ),
+        "",
+        _wrapped(
             f"""A subscriber stopped (SIGSTOP) for {stop["stopped_s"]:.0f} s under this load: the
             publisher's p99 of one result was {sends["before"]["p99"]} ms before,
             {sends["during"]["p99"]} ms meanwhile and {sends["after"]["p99"]} ms after; its memory
