@@ -14,7 +14,7 @@ from streamer.client import NothingHeard, Subscription
 from streamer.client.connection import Connection
 from streamer.client.handshake import keys_of
 from streamer.client.lines import line_of
-from streamer.client.notices import Notice, Resumed, Stale
+from streamer.client.notices import Notice, Resumed, Stale, Stopped
 from streamer.client.recording import Recorder
 from streamer.client.subscribe import topics_of
 from streamer.client.wire import Event
@@ -69,9 +69,11 @@ def _print(
     print_line: Callable[[str], None],
 ) -> None:
     """A line for each event and notice; silence is told on standard error."""
-    heard_at, silent = time.monotonic(), False
+    heard_at, silent, known = time.monotonic(), False, False
     while True:
         one = _next(heard, recorder)
+        if isinstance(one, HeartbeatEvent) and known:  # with `when: changes` there may be no more
+            heard_at = time.monotonic()
         if one is None or isinstance(one, HeartbeatEvent | Stale | Resumed):
             if not silent and time.monotonic() - heard_at >= SILENCE_S:
                 silent = True
@@ -80,7 +82,7 @@ def _print(
                     "runs there and that the camera's name is right; still listening"
                 )
             continue
-        heard_at, silent = time.monotonic(), False
+        heard_at, silent, known = time.monotonic(), isinstance(one, Stopped), True
         print_line(encode(one).decode() if as_json else line_of(one))
 
 
