@@ -118,6 +118,7 @@ class App:
                 boot_id=self.boot_id,
                 model=self._engine.model,
                 clock=clock,
+                wall_clock=wall_clock,
             ):
                 undo.callback(bridge.close)
                 self._add_sink(name, bridge, capacity=EVENT_QUEUE, vital=False)

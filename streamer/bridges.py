@@ -10,11 +10,13 @@ from typing import Final, Protocol, runtime_checkable
 from pydantic import SecretStr
 
 from streamer import __version__
-from streamer.bridge_sections import Login, Mqtt
+from streamer.bridge_sections import Login, Mqtt, Nats, Webhook
 from streamer.config_sections import Publish
 from streamer.errors import ConfigError
 from streamer.protocols import ChangeSink
 from streamer.publish.mqtt import MqttSink
+from streamer.publish.nats import NatsSink
+from streamer.publish.webhook import WebhookSink
 from streamer.status import LinkStatus
 
 _SECRET_CHARS: Final = 4096
@@ -36,13 +38,22 @@ def open_bridges(
     boot_id: str,
     model: str,
     clock: Callable[[], float],
+    wall_clock: Callable[[], float],
 ) -> Iterator[tuple[str, Bridge]]:
     """The bridges that are configured, each with its name, one after the other.
 
-    Raises MissingDependency, and ConfigError for files that cannot be read.
+    ``wall_clock`` gives Unix seconds, for signatures. Raises MissingDependency, and ConfigError
+    for files that cannot be read.
     """
     if section.mqtt is not None:
         yield "mqtt", _open_mqtt(section.mqtt, base_folder, boot_id, model, clock)
+    if section.nats is not None:
+        yield "nats", _open_nats(section.nats, base_folder, boot_id, model, clock)
+    if section.webhook is not None:
+        yield (
+            "webhook",
+            _open_webhook(section.webhook, base_folder, boot_id, model, clock, wall_clock),
+        )
 
 
 def _open_mqtt(
@@ -69,6 +80,60 @@ def _open_mqtt(
     )
 
 
+def _open_nats(
+    section: Nats, base_folder: Path, boot_id: str, model: str, clock: Callable[[], float]
+) -> NatsSink:
+    key = "publish.nats"
+    return NatsSink(
+        section.servers,
+        boot_id=boot_id,
+        model=model,
+        stream=section.stream,
+        subject=section.subject,
+        create=section.create,
+        max_age_s=section.max_age_days * 86_400.0,
+        max_bytes=section.max_mb * 2**20,
+        username=section.username,
+        password=_secret(key, "password", section.password, section.password_file, base_folder),
+        token=_secret(key, "token", section.token, section.token_file, base_folder),
+        tls=_tls(key, section, base_folder),
+        when=section.when,
+        max_per_s=section.max_per_s,
+        tracks=section.tracks,
+        best=section.best,
+        keep=section.keep,
+        clock=clock,
+    )
+
+
+def _open_webhook(
+    section: Webhook,
+    base_folder: Path,
+    boot_id: str,
+    model: str,
+    clock: Callable[[], float],
+    wall_clock: Callable[[], float],
+) -> WebhookSink:
+    key = "publish.webhook"
+    return WebhookSink(
+        section.url.get_secret_value(),
+        boot_id=boot_id,
+        model=model,
+        version=__version__,
+        secret=_secret(key, "secret", section.secret, section.secret_file, base_folder),
+        bearer=_secret(key, "bearer", section.bearer, section.bearer_file, base_folder),
+        tls=_context(key, section.ca_file, None, None, base_folder),
+        when=section.when,
+        max_per_s=section.max_per_s,
+        tracks=section.tracks,
+        best=section.best,
+        cameras=section.cameras,
+        keep=section.keep,
+        clock=clock,
+        wall_clock=wall_clock,
+    )
+
+
 def _secret(
     key: str, name: str, given: SecretStr | None, file: Path | None, base_folder: Path
 ) -> str | None:
@@ -88,8 +153,14 @@ def _secret(
 def _tls(key: str, login: Login, base_folder: Path) -> ssl.SSLContext | None:
     if not login.tls:
         return None
-    paths = (login.ca_file, login.cert_file, login.key_file)
-    ca_file, cert_file, key_file = (None if path is None else base_folder / path for path in paths)
+    return _context(key, login.ca_file, login.cert_file, login.key_file, base_folder)
+
+
+def _context(
+    key: str, ca: Path | None, cert: Path | None, own: Path | None, base_folder: Path
+) -> ssl.SSLContext:
+    """What verifies the other end, with a certificate of one's own where given."""
+    ca_file, cert_file, key_file = (None if p is None else base_folder / p for p in (ca, cert, own))
     try:
         context = ssl.create_default_context(cafile=ca_file)
         if cert_file is not None:

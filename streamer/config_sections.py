@@ -16,7 +16,7 @@ from pydantic import (
     StringConstraints,
 )
 
-from streamer.bridge_sections import Mqtt
+from streamer.bridge_sections import Mqtt, Nats, Webhook
 from streamer.capture.schemes import check_url
 from streamer.inference.entries import load_registry
 from streamer.section import Section
@@ -222,6 +222,8 @@ class Publish(Section):
 
     zeromq: ZeroMq | None = Field(default=ZeroMq(), description="null switches it off")
     mqtt: Mqtt | None = Field(None, description="an MQTT broker; see docs/bridges.md")
+    nats: Nats | None = Field(None, description="NATS JetStream; see docs/bridges.md")
+    webhook: Webhook | None = Field(None, description="a web server; see docs/bridges.md")
 
 
 def _as_list(value: object) -> object:

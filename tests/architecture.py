@@ -77,6 +77,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "onnxruntime": ("inference/runtime.py",),
     "prometheus_client": ("publish/metrics.py",),
     "paho": ("publish/mqtt.py",),
+    "nats": ("publish/nats.py",),
     "pydantic": (
         "config.py", "section.py", "bridge_sections.py", "config_sections.py", "bridges.py",
         "front.py", "web/",
