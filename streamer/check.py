@@ -12,7 +12,8 @@ from rich.console import Console
 from streamer.camera_line import source_of
 from streamer.config import Camera, Config
 from streamer.engine import open_engine
-from streamer.errors import SourceLost, StreamerError
+from streamer.errors import Exposed, SourceLost, StreamerError
+from streamer.exposure import refuse_exposure
 
 AT_ONCE = 16
 """Cameras dialled at the same time."""
@@ -22,6 +23,11 @@ def check_all(config: Config, *, base_folder: Path, environ: Mapping[str, str]) 
     """Print a line for the model and for each camera; True when all is good."""
     console = Console(highlight=False, soft_wrap=True)
     good = True
+    try:
+        refuse_exposure(config)
+    except Exposed as exposed:
+        console.print(f"bad   {exposed}", markup=False)
+        good = False
     try:
         engine = open_engine(
             config, base_folder=base_folder, environ=environ, cameras=len(config.cameras)

@@ -25,3 +25,19 @@ def test_lines_and_verdict(
     assert "320x240" in lines[1]
     assert "text.mp4" in lines[2]
     assert threading.active_count() == before
+
+
+def test_an_open_door_is_told_before_it_is_tried(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], model_path: Path
+) -> None:
+    config = parse_config(
+        {
+            "cameras": {"a": {"source": "synthetic:?size=320x240"}},
+            "publish": {"zeromq": {"bind": "tcp://*:5555"}},
+        },
+        {},
+    )
+    assert check_all(config, base_folder=tmp_path, environ={}) is False
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:4] for line in lines] == ["bad ", "good", "good"]
+    assert "anybody could listen" in lines[0]
