@@ -162,7 +162,10 @@ class MqttSink:
         failures = 0
         while not self._stopping.is_set():
             began_at = self._clock()
-            trouble = self._live()
+            try:
+                trouble = self._live()
+            except Exception as error:  # noqa: BLE001 - it goes on, whatever a library raises
+                trouble = f"it failed in an unexpected way ({type(error).__name__}: {error})"
             if trouble is None:
                 return
             self._link.down(f"{self._host}:{self._port}: {trouble}")

@@ -157,7 +157,10 @@ class NatsSink:
         failures = 0
         while not self._stopping or (not failures and len(self._outbox)):
             began_at = self._clock()
-            trouble = await self._live()
+            try:
+                trouble = await self._live()
+            except Exception as error:  # noqa: BLE001 - it goes on, whatever a library raises
+                trouble = f"it failed in an unexpected way ({type(error).__name__}: {_why(error)})"
             if trouble is None:
                 return
             self._link.down(trouble)

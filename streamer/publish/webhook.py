@@ -210,7 +210,7 @@ class WebhookSink:
             status, asked = answer.status, answer.getheader("Retry-After", "")
             if answer.will_close or not answer.isclosed():
                 self._disconnect()
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - it goes on, whatever a library raises
             self._disconnect()
             return None, f"{self._host} cannot be reached ({_why(error)})", False
         if 200 <= status < 300:

@@ -277,6 +277,22 @@ def test_a_password_and_tls_let_in_and_neither_is_told(
         broker.kill()
 
 
+def test_what_nobody_expected_does_not_end_the_bridge(
+    broker: Broker, begin: Callable[..., MqttSink], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, left = MqttSink._converse, [1]
+
+    def converse(self: MqttSink, client: Any) -> str | None:
+        if left:
+            raise RuntimeError(f"number {left.pop()}")
+        return real(self, client)
+
+    monkeypatch.setattr(MqttSink, "_converse", converse)
+    sink = begin(broker.port)
+    wait(lambda: sink.link.connected)
+    assert not left
+
+
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "paho.mqtt", None)
     with pytest.raises(Exception, match=r"pip install 'streamer\[mqtt\]'"):
