@@ -269,16 +269,17 @@ class NatsSink:
         closed: asyncio.Event, sends: Sequence[Coroutine[Any, Any, str | None]]
     ) -> Sequence[str | None]:
         """What ``sends`` give, all at once; nothing when the connection ends before."""
-        sent = asyncio.gather(*sends)
+        tasks = [asyncio.ensure_future(send) for send in sends]
+        sent = asyncio.ensure_future(asyncio.wait(tasks))
         ended = asyncio.ensure_future(closed.wait())
-        both: set[asyncio.Future[Any]] = {sent, ended}
+        every: list[asyncio.Future[Any]] = [sent, ended, *tasks]
         try:
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-            return sent.result() if sent.done() else ()
+            await asyncio.wait(every[:2], return_when=asyncio.FIRST_COMPLETED)
+            return [task.result() for task in tasks] if sent.done() else ()
         finally:
-            for one in both:
+            for one in every:
                 one.cancel()
-            await asyncio.wait(both)
+            await asyncio.wait(every)
 
     async def _send(self, js: JetStreamContext, entry: Entry) -> str | None:
         """Have one message stored and let go of it; why that did not work."""

@@ -118,6 +118,7 @@ def test_a_server_killed_again_and_again_loses_nothing_confirmed_and_holds_nothi
         confirmed = sink.link.delivered
         wait(lambda confirmed=confirmed: sink.link.delivered > confirmed + 30, write)  # type: ignore[misc]
         server.kill()  # in the middle of what is being sent
+        wait(lambda: not sink.link.connected)
         before = sink.link.delivered
         for _ in range(20):
             write()
