@@ -156,13 +156,15 @@ class ViewerStatus:
 class Watching:
     """Who watches now, and what all who ever watched were sent and not sent, pictures.
 
-    ``cut_off`` counts viewers that were sent away because they did not read.
+    ``cut_off`` counts viewers that were sent away because they did not read. ``asked`` counts
+    pictures that were sent to be looked at, by HTTP status of the answer.
     """
 
     viewers: Sequence[ViewerStatus] = ()
     sent: int = 0
     dropped: Mapping[str, int] = field(default_factory=dict)
     cut_off: int = 0
+    asked: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
@@ -58,8 +59,14 @@ class Detecting:
         self._longest = longest
         self._waiting = waiting
         self._inside = 0
+        self._asked: Counter[int] = Counter()
         # One thread, and one that steps back: cameras come first.
         self._decoding = ThreadPoolExecutor(1, "http-decode", initializer=_step_back)
+
+    @property
+    def asked(self) -> dict[int, int]:
+        """How many pictures came, by HTTP status of the answer. Any thread may read it."""
+        return dict(self._asked.copy())
 
     def close(self) -> None:
         """Let go of the thread."""
@@ -67,6 +74,15 @@ class Detecting:
 
     async def answer(self, request: Request) -> Response:
         """The faces of the picture in the request, or HTTPException with a sentence."""
+        try:
+            answer = await self._answer(request)
+        except HTTPException as refused:
+            self._asked[refused.status_code] += 1
+            raise
+        self._asked[answer.status_code] += 1
+        return answer
+
+    async def _answer(self, request: Request) -> Response:
         if self._inside >= self._waiting:
             raise _later(f"{self._waiting} pictures wait already; send it again in a second")
         self._inside += 1

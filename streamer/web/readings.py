@@ -120,6 +120,7 @@ def _watching(watching: Watching) -> dict[str, Any]:
         "sent": watching.sent,
         "dropped": dict(watching.dropped),
         "cut_off": watching.cut_off,
+        "asked": {str(code): pictures for code, pictures in sorted(watching.asked.items())},
         "viewers": [
             {
                 "number": viewer.number,

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 from types import TracebackType
@@ -170,8 +170,9 @@ class HttpServer:
         return self._viewers.count
 
     def watching(self) -> Watching:
-        """Who watches now, and what viewers were sent. From any thread."""
-        return self._viewers.watching()
+        """Who watches now, and what viewers were sent and asked. From any thread."""
+        asked = {} if self._detecting is None else self._detecting.asked
+        return replace(self._viewers.watching(), asked=asked)
 
     @property
     def running(self) -> bool:

@@ -108,6 +108,13 @@ def test_a_picture_whose_turn_never_comes_is_told_so(door, looking, monkeypatch)
     assert looking.waiting[0][0].cancelled()  # no worker looks at it in vain
 
 
+def test_what_was_answered_is_counted(door):
+    for body in (jpeg(), jpeg(), b"nothing"):
+        httpx.post(url(door), content=body)
+    httpx.get(url(door))  # no picture
+    assert door.watching().asked == {200: 2, 415: 1}
+
+
 def test_a_failure_is_never_no_faces(door, looking):
     looking.fails = True
     failed = httpx.post(url(door), content=jpeg())
