@@ -68,7 +68,8 @@ def played(scene: Scene, clip: Path, *, motion: bool) -> tuple[list[tuple[FacesE
 
 def delays_of(scene: Scene, found: dict[int, bool], heard: list[tuple[FacesEvent, float]]) -> Any:
     """Milliseconds for each visit of ``scene``; None: it was never heard of."""
-    captured = {event.frame: event.wall_at for event, _ in heard}
+    # Of a picture that was dropped nothing was heard: the others say when it was captured.
+    began_at = statistics.median(event.wall_at - event.frame / FPS for event, _ in heard)
     delays: list[float | None] = []
     for begin, end in spans_of(scene):
         span = [n for n in range(round(begin * FPS), round(end * FPS)) if found.get(n)]
@@ -77,7 +78,7 @@ def delays_of(scene: Scene, found: dict[int, bool], heard: list[tuple[FacesEvent
             if event.faces and any(face.source == "detected" for face in event.faces)
             and span[0] <= event.frame <= span[-1] + FPS
         ]  # fmt: skip
-        delays.append((min(told) - captured[span[0]]) * 1000 if told else None)
+        delays.append((min(told) - began_at - span[0] / FPS) * 1000 if told else None)
     return delays
 
 
