@@ -85,8 +85,8 @@ def status(address: str) -> dict[str, Any]:
         return dict(json.load(answer))
 
 
-def snapshot(camera: str) -> bytes:
-    with urllib.request.urlopen(f"{camera}/snapshot.jpg", timeout=10) as answer:
+def read(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=10) as answer:
         return bytes(answer.read())
 
 
@@ -161,6 +161,7 @@ def stuck_viewer(address: str) -> socket.socket:
         "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
     )
+    tcp.recv(12)  # what is said before the handshake's answer is not heard
     data = b'{"width": 640}'
     tcp.sendall(bytes([0x81, 0x80 | len(data)]) + bytes(4) + data)
     return tcp
@@ -172,7 +173,7 @@ def measure(
     with streamer(cameras, fps) as (pid, address):
         time.sleep(min(10.0, seconds))  # the first pictures and the model's first runs
         with ThreadPoolExecutor(8) as pool:  # all threads of streamer's that there will be
-            list(pool.map(snapshot, [f"http://{address}/api/v1/cameras/camera-0"] * 16))
+            list(pool.map(read, [f"http://{address}/metrics"] * 24))
         before = process_numbers(pid)
         alone = rate(address, seconds, pid)
         ours, theirs = multiprocessing.get_context("spawn").Pipe()
@@ -216,6 +217,7 @@ def measure(
             statistics.median(watched["rss_mib"][:third]),
             statistics.median(watched["rss_mib"][-third:]),
         ],
+        "rss_each_s": [round(rss, 1) for rss in watched["rss_mib"]],
         "left": {key: after[key] - before[key] for key in ("threads", "descriptors")},
         "stuck_cut_off": bool(cut_off) if stuck else None,
     }  # fmt: skip
