@@ -225,7 +225,7 @@ def stop(seconds: float) -> dict[str, Any]:
 
 def crowd(seconds: float, most: int = 200) -> dict[str, Any]:
     """Subscribers come and go, each for half a second; from threads of one other process."""
-    publisher = Publisher(history_mb=2)  # full in three seconds: what grows then is a leak
+    publisher = Publisher(history_mb=16)  # full in 20 seconds: what grows then is a leak
     steady = Subscriber(publisher.ends)
     before = len(list(Path("/proc/self/fd").iterdir()))
     crowd = subprocess.Popen(
