@@ -240,7 +240,12 @@ def _figures() -> list[str]:
             one that stayed lost {crowd["steady_subscriber"]["lost"]}."""
         ),
         "",
-        "Measured by `make bench-events` over loopback, on two shared cores.",
+        _wrapped(
+            """Measured by `make bench-events` over loopback, while other programs kept both cores
+            busy. Encoding and sending is the thread that publishes; ZeroMQ's thread does the
+            kernel's work for ten TCP connections. An idle core takes 19 µs for one result without
+            subscribers, which is 1.2 % of a core for all 600."""
+        ),
         "",
     ]
 
