@@ -173,10 +173,10 @@ def _limits() -> list[str]:
         connection.""",
         f"""- A subscriber may send {subscribers.burst // 1024} KB, and {subscribers.per_s} bytes a
         second besides, for pings; all together {subscribers.together // 2**20} MB. That is the
-        topics of 1000 cameras, each by name. Who sends more is disconnected: that is looked at each
-        {round(peers.LOOK_S * 1000)} ms. Until then it can hold publishing up, 0.16 s at worst in a
-        flood of 5 s, and 12 MB (measured; without this, 14 s and 865 MB). So is the
-        {subscribers.peers + 1}th subscriber. For the
+        topics of 1000 cameras, each by name. Who sends more is disconnected, and so is the
+        {subscribers.peers + 1}th subscriber; that is looked at each {round(peers.LOOK_S * 1000)} ms.
+        Until then a flood can hold publishing up: 0.16 s at worst and 12 MB were measured (14 s and
+        865 MB without the limit). For the
         replay socket it is {askers.burst // 2**20} MB of questions, then one has to connect again.
         `streamer_zeromq_refused_total` counts them. Over `ipc://`, which is open to this user only,
         there is no such limit. Who is patient can still add those {subscribers.per_s} bytes a
