@@ -174,7 +174,8 @@ def _limits() -> list[str]:
         f"""- A subscriber may send {subscribers.burst // 1024} KB, and {subscribers.per_s} bytes a
         second besides, for pings; all together {subscribers.together // 2**20} MB. That is the
         topics of 1000 cameras, each by name. Who sends more is disconnected, and so is the
-        {subscribers.peers + 1}th subscriber; that is looked at each {round(peers.LOOK_S * 1000)} ms.
+        {subscribers.peers + 1}th subscriber; that is looked at each
+        {round(peers.LOOK_S * 1000)} ms.
         Until then a flood can hold publishing up: 0.16 s at worst and 12 MB were measured (14 s and
         865 MB without the limit). For the
         replay socket it is {askers.burst // 2**20} MB of questions, then one has to connect again.
