@@ -134,6 +134,7 @@ class App:
                         base_folder=base_folder,
                         live=self._live,
                         told=told,
+                        provider=self._engine.session.provider,
                         lanes=self._lanes,
                         cameras=self._cameras,
                         roster=self.roster,

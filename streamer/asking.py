@@ -14,13 +14,14 @@ from typing import Final
 
 import numpy as np
 
+from streamer.errors import DetectionFailed
 from streamer.flow.fan import FanIn
 from streamer.flow.meters import Durations, Rate
 from streamer.flow.order import Terms
 from streamer.protocols import Detector
 from streamer.stages import CameraMeters, CameraWork, Job
 from streamer.types import Faces, Frame, Image, Outcome, Picture, Tracks
-from streamer.vision.picture import canvas
+from streamer.vision.picture import ArrayPicture, canvas
 
 LANE: Final = "asked/"
 """No camera can have this name."""
@@ -53,6 +54,18 @@ class Asking:
         self._count = itertools.count()
         rate = Rate(clock)
         self._meters = CameraMeters(rate, rate, Durations())  # nobody reads them
+
+    def warm_up(self) -> None:
+        """Look at a black square, the shape that no camera has.
+
+        A GPU takes seconds to choose how to run a new shape, and cameras would wait for it. Call
+        it before they run.
+        """
+        square = ArrayPicture(np.zeros((self._size, self._size, 3), np.uint8))
+        try:
+            self._detector().detect([square])
+        except DetectionFailed:
+            pass  # whoever asks will be told
 
     def look(self, picture: Picture) -> Future[Outcome]:
         """Have ``picture`` looked at. The faces are in its own pixels.

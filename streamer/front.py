@@ -37,6 +37,7 @@ def open_front(
     cameras: Cameras,
     roster: Roster,
     model: str,
+    provider: str,
     status: Callable[[], Status],
     metrics: Callable[[str], tuple[bytes, str]],
     clock: Callable[[], float],
@@ -44,6 +45,7 @@ def open_front(
 ) -> HttpServer:
     """Listen as ``http`` says; nothing is answered before its ``start``.
 
+    ``provider`` is what runs the model: anything but the CPU is warmed up for pictures.
     Pictures that are sent wait in a lane of ``lanes``; ``roster`` changes ``cameras``. Relative
     files are sought in ``base_folder``. Raises ConfigError for a token or a certificate that
     cannot be read, BindError, and Exposed.
@@ -59,6 +61,8 @@ def open_front(
             weight=http.detect.priority,
             clock=clock,
         )
+        if provider != "cpu":
+            asking.warm_up()
         detecting = Detecting(asking.look, model=model, longest=size, waiting=waiting)
     door = None
     if http.cameras is not None:

@@ -127,6 +127,21 @@ def test_the_fan_waits_for_no_company_from_it() -> None:
         batch.drop(0, "failed")
 
 
+def test_a_gpu_is_ready_for_squares_before_the_cameras_run() -> None:
+    shapes: list[tuple[int, int]] = []
+
+    def look(shown: Picture) -> Faces:
+        shapes.append((shown.width, shown.height))
+        if len(shapes) > 1:
+            raise DetectionFailed("no room")
+        return FACES
+
+    line = Line(FakeDetector(look))
+    line.asking.warm_up()
+    line.asking.warm_up()  # one that fails is no reason not to start
+    assert shapes == [(64, 64), (64, 64)]
+
+
 def test_more_than_may_wait_lets_the_oldest_go() -> None:
     line = Line(FakeDetector(FACES), waiting=2)
     futures = [line.asking.look(picture()) for _ in range(3)]

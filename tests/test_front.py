@@ -34,7 +34,7 @@ def opened(folder: Path, **http: Any) -> Any:
     return open_front(
         config, config.http, base_folder=folder, live=LiveView(["a"]), lanes=FanIn("infer"),
         told=Told(boot_id="b", model="net", clock=lambda: 0.0), cameras=cameras,
-        roster=Roster(cameras, config, show=lambda _: None), model="net",
+        roster=Roster(cameras, config, show=lambda _: None), model="net", provider="cpu",
         status=machine.status, metrics=machine.metrics, clock=lambda: 0.0, wall_clock=lambda: 0.0,
     )  # fmt: skip
 
