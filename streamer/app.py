@@ -28,9 +28,10 @@ from streamer.flow.stage import Stage, StageGroup
 from streamer.front import open_front
 from streamer.inference.scheduling import FairShare
 from streamer.log import get_logger
-from streamer.outlets import naming, open_zeromq
+from streamer.outlets import naming, open_restream, open_zeromq
 from streamer.protocols import ChangeSink, Sink, TrackSink
 from streamer.publish.metrics import Metrics
+from streamer.publish.restream import RestreamSink
 from streamer.publish.zeromq import ZeroMqSink
 from streamer.roster import Roster
 from streamer.stages import Job, StageMeters, infer, label_of, publish
@@ -94,6 +95,7 @@ class App:
         self.zeromq: ZeroMqSink | None = None
         self.http: HttpServer | None = None
         self._live: LiveView | None = None
+        self._restream: RestreamSink | None = None
         self._cameras = Cameras(
             self._lanes, self._engine, config.model, base_folder=base_folder, clock=clock
         )
@@ -111,7 +113,9 @@ class App:
                     clock=clock,
                 )
                 undo.callback(self.zeromq.close)
-                self._add_sink("zeromq", self.zeromq, capacity=EVENT_QUEUE)
+                attached = config.publish.zeromq.attach != "none"
+                capacity = LIVE_QUEUE if attached else EVENT_QUEUE
+                self._add_sink("zeromq", self.zeromq, capacity=capacity, pictures=attached)
             for name, bridge in open_bridges(
                 config.publish,
                 base_folder=base_folder,
@@ -122,6 +126,12 @@ class App:
             ):
                 undo.callback(bridge.close)
                 self._add_sink(name, bridge, capacity=EVENT_QUEUE, vital=False)
+            if config.publish.restream is not None:
+                self._restream = open_restream(config.publish.restream, clock=clock)
+                self._restream.show(sorted(config.cameras))
+                self._add_sink(
+                    "restream", self._restream, capacity=LIVE_QUEUE, pictures=True, vital=False
+                )
             for name, sink in (extra_sinks or {}).items():
                 self._add_sink(name, sink, capacity=4, pictures=True)
             if config.http is not None:
@@ -262,6 +272,8 @@ class App:
             self.http.start()
         if seconds is not None:
             timer.start()
+        if self._restream is not None:
+            self._restream.begin(self._group.start)
         self._cameras.begin(self._group.start)
         try:
             self._group.run()
@@ -284,6 +296,8 @@ class App:
     def _show(self, names: Sequence[str]) -> None:
         if self._live is not None:
             self._live.show(names)
+        if self._restream is not None:
+            self._restream.show(names)
 
     def status(self) -> Status:
         """Everything now. Each camera's ledger is one exact reading."""
@@ -308,6 +322,7 @@ class App:
                 )
                 for name, _, sink, _ in self._sinks
             ],
+            restreams=self._restream.status() if self._restream is not None else (),
             refused=self.zeromq.refused if self.zeromq is not None else {},
             device_warning=session.warning or "",
             inference_faults={

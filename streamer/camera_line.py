@@ -27,6 +27,7 @@ from streamer.stages import CameraMeters, CameraWork, Job, Position
 from streamer.status import CameraStatus, SourceState
 from streamer.types import CameraChange, Frame, TrackChange, redact
 from streamer.vision.motion import MotionGate, shares, small_luma
+from streamer.vision.privacy import Privacy
 from streamer.vision.tracking import FaceTracker
 from streamer.vision.visits import LOST_S, Visits
 
@@ -77,11 +78,13 @@ class CameraLine:
         confident: float = 0.0,
         before: CameraLine | None,
         reach: Reach | None = None,
+        privacy: Privacy,
     ) -> None:
         """Join the parts; :class:`Cameras` makes one for each camera.
 
         ``size`` is the long side of the detector's input; a face of a confidence below
-        ``confident`` is none, unless it is one that is known.
+        ``confident`` is none, unless it is one that is known. ``privacy`` is of the camera's name,
+        whatever line it had.
         ``before``: the line whose place it takes, if any. Frame numbers and counters go on.
         ``reach``: the addresses that ``source`` may have, None for any; it is kept for a resume.
         """
@@ -124,6 +127,7 @@ class CameraLine:
         floor_fps = camera.motion_floor_fps if camera.motion else 1000.0
         follows_s = LOOKS_FOLLOWED / min(camera.max_fps or 1000.0, floor_fps)
         lost_s = max(LOST_S, follows_s)
+        privacy.mode = camera.privacy
         self.work = CameraWork(
             detector,
             FaceTracker(confident=confident, ids=self.ids, max_lost_s=lost_s),
@@ -132,6 +136,7 @@ class CameraLine:
             camera.fill,
             holds_s=follows_s if camera.motion else 0.0,
             visits=Visits(lost_s=lost_s),
+            privacy=privacy,
         )
         self._gate = (
             MotionGate(floor_fps=camera.motion_floor_fps, sensitivity=camera.motion_sensitivity)
@@ -232,4 +237,5 @@ class CameraLine:
             wakes=meters.wakes,
             publish_fps=meters.published.per_second(),
             stages={station: spent.stats() for station, spent in meters.spent.items()},
+            privacy=self.camera.privacy,
         )

@@ -24,6 +24,7 @@ from streamer.stages import CameraMeters, Job, capture
 from streamer.status import CameraStatus
 from streamer.steering import Steered
 from streamer.types import Beat, CameraChange, Published, TrackChange
+from streamer.vision.privacy import Privacy
 
 log = get_logger("app")
 
@@ -58,6 +59,7 @@ class Cameras:
         self._waiting: list[Stage] = []
         self._clock = clock
         self._detectors: dict[int, Detector] = {}
+        self._privacy: dict[str, Privacy] = {}
         self._making = threading.Lock()
         self._step = Step()
         self._lines: dict[str, CameraLine] = {}
@@ -257,6 +259,7 @@ class Cameras:
         line = CameraLine(
             name, camera, source, self._lanes, self.detector(size), size, self._clock,
             confident=self._model.confidence, before=before, reach=reach,
+            privacy=self._privacy.setdefault(name, Privacy()),
         )  # fmt: skip
         if line.adaptive:
             self._take(self._step, line)

@@ -240,6 +240,9 @@ def detect(
         Path | None,
         typer.Option(help="Write the picture or video with boxes here (a folder for several)."),
     ] = None,
+    privacy: Annotated[
+        str, typer.Option(help="Cover faces in what is drawn: none, blur, pixelate or box.")
+    ] = "none",
 ) -> None:
     """Find faces in pictures and videos: one JSON line a frame, in the shape of the events."""
     from streamer.config import parse_config
@@ -247,13 +250,17 @@ def detect(
 
     settings = parse_config(
         {
-            "cameras": {"file": {"source": "synthetic:"}},  # stands in; files are not cameras
+            # It stands in; files are not cameras.
+            "cameras": {"file": {"source": "synthetic:", "privacy": privacy}},
             "model": {"name": model, "input_size": input_size, "confidence": confidence},
             "device": device,
         },
         {},
     )
-    failed = detect_files(files, settings, environ=os.environ, output=output, annotated=annotated)
+    failed = detect_files(
+        files, settings, environ=os.environ, output=output, annotated=annotated,
+        privacy=settings.cameras["file"].privacy,
+    )  # fmt: skip
     for sentence in failed:
         complain(sentence)
     if failed:

@@ -21,6 +21,7 @@ from streamer.capture.schemes import check_url
 from streamer.inference.entries import load_registry
 from streamer.section import Section
 from streamer.types import SourceUrl, redact
+from streamer.vision.privacy import Mode
 
 FILE = "file:"
 """What a token begins with that is read from a file."""
@@ -121,6 +122,7 @@ class Camera(Section):
     priority: float = Field(
         1.0, gt=0, le=100, description="share of the detector beside other cameras: 2 is twice 1"
     )
+    privacy: Mode = Field("none", description="cover faces in all pictures: blur, pixelate, box")
     stall_s: float = Field(
         5.0, ge=1, le=60, description="a live camera without a picture for so long is dialled anew"
     )
@@ -209,12 +211,28 @@ class ZeroMq(Section):
     expected: bool = Field(
         False, description="each face also says where it is expected at the instant of publishing"
     )
+    attach: Literal["none", "crops", "frame"] = Field("none", description="JPEGs in the events")
+    attach_width: int = Field(640, ge=160, le=1920, description="width of such a frame, pixels")
+    attach_kb: int = Field(200, ge=10, le=700, description="kilobytes of JPEG in one event at most")
+    attach_kb_s: int = Field(2000, ge=10, le=100_000, description="and in one second")
     curve: Curve | None = Field(
         None, description="keys; needed to listen beyond this machine, see docs/security.md"
     )
     insecure: bool = Field(
         False, description="listen beyond this machine without keys: anybody may listen"
     )
+
+
+class Restream(Section):
+    """An RTSP server that gets what people see of each camera."""
+
+    url: Url = Field(
+        pattern=r"^rtsps?://.+\{camera\}", description="rtsp(s)://host:port/{camera}, with its name"
+    )
+    width: int = Field(1280, ge=160, le=3840, description="width of the pictures at most, pixels")
+    fps: float = Field(15.0, ge=0.2, le=60, description="pictures a second at most")
+    kbps: int = Field(2000, ge=50, le=50_000, description="kilobits a second at most")
+    transport: Literal["tcp", "udp"] = Field("tcp", description="how packets are carried")
 
 
 class Publish(Section):
@@ -224,6 +242,7 @@ class Publish(Section):
     mqtt: Mqtt | None = Field(None, description="an MQTT broker; see docs/bridges.md")
     nats: Nats | None = Field(None, description="NATS JetStream; see docs/bridges.md")
     webhook: Webhook | None = Field(None, description="a web server; see docs/bridges.md")
+    restream: Restream | None = Field(None, description="an RTSP server that gets all pictures")
 
 
 def _as_list(value: object) -> object:

@@ -39,6 +39,7 @@ from streamer.stages import (
     publish,
 )
 from streamer.types import Published, SourceUrl, redact
+from streamer.vision.privacy import Mode, Privacy
 from streamer.vision.tracking import FaceTracker
 
 
@@ -49,9 +50,13 @@ class FileList:
     that cannot be read is noted in :attr:`failed`, as a sentence, and the next one follows.
     """
 
-    def __init__(self, files: Sequence[Path]) -> None:
-        """Read ``files`` in this order."""
+    def __init__(
+        self, files: Sequence[Path], *, privacy: Mode = "none", confident: float = 0.0
+    ) -> None:
+        """Read ``files`` in this order; a face below ``confident`` is none, unless it is known."""
         self._files = files
+        self._mode: Mode = privacy
+        self._confident = confident
         self.failed: list[str] = []
         self.done = 0
 
@@ -64,7 +69,10 @@ class FileList:
                 return
             url = SourceUrl(str(file.absolute()))
             source = Once(make_source(url, camera=file.name, base_folder=file.parent))
-            work = partial(CameraWork, detector, FaceTracker(), meters)
+            work = partial(
+                CameraWork, detector, FaceTracker(confident=self._confident), meters,
+                privacy=Privacy(self._mode),
+            )  # fmt: skip
             try:
                 capture(
                     source, lane, lambda _at: True, work, meters.captured, Position(), stop=stop
@@ -81,11 +89,13 @@ def detect_files(
     environ: Mapping[str, str],
     output: Path | None,
     annotated: Path | None,
+    privacy: Mode = "none",
 ) -> list[str]:
     """Detect faces in every frame of ``files``; returns a sentence for each file that failed.
 
     JSON lines go to ``output`` (standard output when None), pictures and videos with boxes to
-    ``annotated`` when given. Raises ConfigError when a file is not there, and what ``app`` raises.
+    ``annotated`` when given, with faces covered as ``privacy`` says. Raises ConfigError when a
+    file is not there, and what ``app`` raises.
     """
     wrong = [
         f"{redact(str(file))}: "
@@ -97,8 +107,12 @@ def detect_files(
         raise ConfigError(wrong)
     _refuse_to_overwrite(files, output, annotated)
     engine = open_engine(config, base_folder=Path.cwd(), environ=environ, cameras=1)
-    detector = engine.detector(config.model, config.model.input_size)
-    source = FileList(files)
+    detector = engine.detector(
+        config.model,
+        config.model.input_size,
+        weak=privacy != "none",
+    )
+    source = FileList(files, privacy=privacy, confident=config.model.confidence)
     with ExitStack() as closing:
         stream: BinaryIO = sys.stdout.buffer
         if output is not None:

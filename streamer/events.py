@@ -87,6 +87,15 @@ class Face(msgspec.Struct, frozen=True, gc=False):
     expected: tuple[float, float, float, float] | msgspec.UnsetType = msgspec.UNSET
 
 
+class Attached(msgspec.Struct, frozen=True, gc=False):
+    """A JPEG (base64 in JSON) of the face ``id``, or of the frame where that is null; pixels."""
+
+    id: Annotated[int, Meta(ge=-_EXACT, le=_EXACT)] | None
+    width: Size
+    height: Size
+    jpeg: bytes
+
+
 class FacesEvent(msgspec.Struct, frozen=True):
     """What was found in one frame of one camera.
 
@@ -99,7 +108,8 @@ class FacesEvent(msgspec.Struct, frozen=True):
     ``wall_at`` is Unix seconds (UTC) of capture, for people; ``age_ms`` is milliseconds from
     capture to publishing by a clock that never jumps. ``epoch`` grows by one at each reconnection
     of the camera; ``frame`` counts its decoded frames from 0. ``width`` and ``height`` are pixels
-    of the original frame. Raises ``ValueError`` when ``status`` and ``faces`` disagree.
+    of the original frame. ``pictures`` is there only where pictures are attached to this event.
+    Raises ``ValueError`` when ``status`` and ``faces`` disagree.
     """
 
     schema: Literal["streamer.faces/1"]
@@ -115,6 +125,7 @@ class FacesEvent(msgspec.Struct, frozen=True):
     height: Size
     model: str
     faces: tuple[Face, ...] | None
+    pictures: tuple[Attached, ...] | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
         """Check that a failure has no faces and anything else has a list of them."""
@@ -184,9 +195,10 @@ def topic_under(topics: bytes, camera: str) -> bytes:
 
 
 def faces_event(
-    outcome: Outcome, *, seq: int, boot_id: str, model: str, now_at: float
-) -> FacesEvent:
-    """The event that tells ``outcome``.
+    outcome: Outcome, *, seq: int, boot_id: str, model: str, now_at: float,
+    pictures: tuple[Attached, ...] = (),
+) -> FacesEvent:  # fmt: skip
+    """The event that tells ``outcome``, with ``pictures`` where there are any.
 
     ``now_at`` is the instant of publishing, seconds of the clock that stamped the frame. Raises
     ``ValueError`` when a number in the result is not finite: JSON cannot say it.
@@ -206,6 +218,7 @@ def faces_event(
         frame.picture.height,
         model,
         None if outcome.status == "failed" else _faces(outcome.tracks),
+        pictures or msgspec.UNSET,
     )
 
 

@@ -7,12 +7,11 @@ variables; it ends by returning. ``app`` puts each on a thread and joins them by
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import NamedTuple
 
+from streamer.camera_meters import STATIONS, CameraMeters, Position, StageMeters
 from streamer.errors import DetectionFailed, OutOfMemory, PictureFailed
 from streamer.flow.channel import Channel
 from streamer.flow.fan import Batch, FanIn, Lane
@@ -41,64 +40,16 @@ from streamer.types import (
     TrackChange,
     Tracks,
 )
+from streamer.vision.privacy import Privacy
 from streamer.vision.tracking import held, joined
 from streamer.vision.visits import Visits
+
+__all__ = ["STATIONS", "CameraMeters", "Position", "StageMeters"]
 
 log = get_logger("infer")
 
 FAILURES_IN_A_ROW = 3
 """A detector that fails this often in a row, whatever the camera, is broken: the program ends."""
-
-STATIONS = ("wait", "infer", "publish")
-"""Where a frame spends time: in the lane, in the detector, and from there until it is written."""
-
-BATCH_BOUNDS = (1, 2, 4, 8, 16, 32)
-"""Buckets of how many frames share a run of the model."""
-
-
-@dataclass(slots=True)
-class CameraMeters:
-    """What the stages count for one camera, besides the lane's ledger."""
-
-    captured: Rate
-    detected: Rate
-    latency: Durations
-    published: Rate = field(default_factory=partial(Rate, time.monotonic))
-    spent: Mapping[str, Durations] = field(
-        default_factory=lambda: {s: Durations(bounds=(), recent=0) for s in STATIONS}
-    )
-    faces_total: int = 0
-    faces_now: int = 0
-    newest_captured_at: float | None = None
-    view: tuple[int, int, int] | None = None
-    """Epoch, width and height of the frame looked at last: what was tracked is good for these."""
-    newest: Result | None = None
-    """What was found in that frame, without its picture."""
-    still: int = 0
-    """Frames that were not looked at because nothing moved."""
-    wakes: int = 0
-    """How often something began to move."""
-
-
-@dataclass(slots=True)
-class Position:
-    """Where the numbers of a camera's frames go on: after the last that was captured."""
-
-    epoch: int = 0
-    index: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class StageMeters:
-    """Time spent by station: in the lane, in the detector, and from there to each sink's end.
-
-    ``batches`` counts, in the place of seconds, the frames of each run of the model.
-    """
-
-    wait: Durations
-    infer: Durations
-    publish: Durations
-    batches: Durations = field(default_factory=partial(Durations, bounds=BATCH_BOUNDS, recent=0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +61,8 @@ class CameraWork:
     and so are those that a look missed. ``reply``: it was asked about; its outcome goes there.
     ``holds_s``: while nothing moves, what the last look found is there for so many seconds.
     ``visits``: what is told of its faces, used and told under the lock ``telling``, for a camera
-    that is lost is told of by another thread.
+    that is lost is told of by another thread. ``privacy`` is what covers faces in its pictures:
+    none goes on without it.
     """
 
     detector: Detector
@@ -122,19 +74,27 @@ class CameraWork:
     holds_s: float = 0.0
     visits: Visits = field(default_factory=Visits)
     telling: threading.Lock = field(default_factory=threading.Lock)
+    privacy: Privacy = field(default_factory=Privacy)
 
 
 class Job(NamedTuple):
     """A frame and what it is to be looked at with: what travels from capture to inference.
 
     ``looks`` False: it is not to be looked at, only its faces are to be predicted; ``still``: for
-    nothing moves in it, so they are where they were.
+    nothing moves in it, so they are where they were. ``file_at``: when it happened by a file's own
+    time, seconds; faces move by that, however fast the file is read.
     """
 
     frame: Frame
     work: CameraWork
     looks: bool = True
     still: bool = False
+    file_at: float | None = None
+
+    @property
+    def at(self) -> float:
+        """When it happened, by the clock that its camera's faces move by."""
+        return self.frame.captured_at if self.file_at is None else self.file_at
 
 
 def label_of(job: Job) -> Label:
@@ -169,14 +129,15 @@ def capture(
         if frame.index > position.index:  # decoded in another process, and no room on the way
             lane.miss(frame.index - position.index, "ring_full")
         position.epoch, position.index = frame.epoch + 1, frame.index + 1
-        at = frame.captured_at if source.live or frame.pts is None else frame.pts
+        file_at = None if source.live else frame.pts
+        at = frame.captured_at if file_at is None else file_at
         looks, now = wants(at), work()
         stands = looks and now is not None and still is not None and still(frame, at)
         looks = looks and not stands
         if now is None:
             lane.miss(1, "overload")
         elif looks or now.fills:
-            lane.put(Job(frame, now, looks, stands))
+            lane.put(Job(frame, now, looks, stands, file_at))
         else:
             lane.skip()
         del frame  # do not keep a picture alive while waiting for the next
@@ -231,27 +192,30 @@ def _look(
         found = jobs[0].work.detector.detect([job.frame.picture for job in jobs])
     except DetectionFailed as error:
         log.warning("detection_failed", camera=jobs[0].frame.camera, reason=str(error))
-        for position, (frame, *_) in zip(positions, jobs, strict=True):
-            out.put(Failure(frame, Stamps(frame.captured_at, taken_at, clock()), str(error)))
+        for position, (frame, work, *_) in zip(positions, jobs, strict=True):
+            shown = work.privacy.unknown(frame)
+            out.put(Failure(shown, Stamps(frame.captured_at, taken_at, clock()), str(error)))
             batch.drop(position, "failed")
         # Neither says that it is broken, and least of all what anybody may send.
         return out is not outlet or isinstance(error, PictureFailed | OutOfMemory)
     detected_at = clock()
     times.batches.observe(len(jobs))
-    for position, (frame, work, *_), faces in zip(positions, jobs, found, strict=True):
+    for position, job, faces in zip(positions, jobs, found, strict=True):
+        frame, work = job.frame, job.work
         meters = work.meters
         if _view(frame) != meters.view:  # dialled again, or another resolution
             work.tracker.reset()
             meters.view = _view(frame)
-        seen = tracks = work.tracker.update(faces, frame.captured_at)
+        shown = work.privacy.looked(frame, faces, job.at)
+        seen = tracks = work.tracker.update(faces, job.at)
         if work.fills:
-            tracks = joined(tracks, _predicted(frame, work))
+            tracks = joined(tracks, _predicted(job))
         if out is outlet:
             times.wait.observe(taken_at - frame.captured_at)
             times.infer.observe(detected_at - taken_at)
         meters.spent["wait"].observe(taken_at - frame.captured_at)
         meters.spent["infer"].observe(detected_at - taken_at)
-        result = Result(frame, tracks, Stamps(frame.captured_at, taken_at, detected_at))
+        result = Result(shown, tracks, Stamps(frame.captured_at, taken_at, detected_at))
         out.put(result)
         batch.settle(position, "detected")
         meters.detected.tick()
@@ -271,28 +235,31 @@ def _predict(
 ) -> None:
     """Hand on the jobs at ``positions`` with the faces that are to be expected there."""
     for position in positions:
-        frame, work, _, still = batch.items[position]
-        tracks = _predicted(frame, work, still=still)
+        job = batch.items[position]
+        frame, work = job.frame, job.work
+        tracks = _predicted(job)
         stamps = Stamps(frame.captured_at, taken_at, taken_at)
-        outlet.put(Result(frame, tracks, stamps, "tracked"))
+        shown = work.privacy.expected(frame, job.at, still=job.still)
+        outlet.put(Result(shown, tracks, stamps, "tracked"))
         batch.settle(position, "tracked")
         work.meters.faces_now = len(tracks)
-        if still:  # it was seen that nothing moved
+        if job.still:  # it was seen that nothing moved
             work.meters.newest_captured_at = frame.captured_at
 
 
-def _predicted(frame: Frame, work: CameraWork, *, still: bool = False) -> Tracks:
+def _predicted(job: Job) -> Tracks:
     """The faces that are to be expected in a frame, none where its camera sees anew.
 
-    Where nothing moved since the last look (``still``), they are where it found them.
+    Where nothing moved since the last look, they are where it found them.
     """
+    frame, work = job.frame, job.work
     newest = work.meters.newest
     if newest is None or _view(frame) != work.meters.view:
         return Tracks.none()
-    passed_s = frame.captured_at - newest.frame.captured_at
-    if still:
+    if job.still:
+        passed_s = frame.captured_at - newest.frame.captured_at
         return held(newest.tracks, passed_s) if passed_s <= work.holds_s else Tracks.none()
-    return work.tracker.predict(frame.captured_at, within=_view(frame)[1:])
+    return work.tracker.predict(job.at, within=_view(frame)[1:])
 
 
 def _view(frame: Frame) -> tuple[int, int, int]:
@@ -302,7 +269,7 @@ def _view(frame: Frame) -> tuple[int, int, int]:
 def _by_detector(jobs: Sequence[Job]) -> list[list[int]]:
     """Positions of ``jobs`` by the detector of their camera; without a look; asked about, alone."""
     groups: dict[int, list[int]] = {}
-    for position, (_, work, looks, _) in enumerate(jobs):
+    for position, (_, work, looks, *_) in enumerate(jobs):
         groups.setdefault(id(work.reply or work.detector) if looks else 0, []).append(position)
     return list(groups.values())
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal, TypeAlias, get_args
 
 from streamer.errors import LossReason
 from streamer.flow.channel import ChannelStats
@@ -49,7 +49,8 @@ class CameraStatus:
 
     ``stages`` holds the time its frames spent by station, as a count and a sum; ``max_age_s`` is
     how old a result of it may be, None for a file. ``still`` counts frames that were not looked at
-    because nothing moved, ``wakes`` how often something began to.
+    because nothing moved, ``wakes`` how often something began to. ``privacy`` is how faces are
+    covered in its pictures.
     """
 
     name: str
@@ -71,6 +72,7 @@ class CameraStatus:
     max_age_s: float | None = None
     still: int = 0
     wakes: int = 0
+    privacy: str = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,34 @@ class GpuUse:
     used_bytes: int
     total_bytes: int
     busy: float
+
+
+RestreamState: TypeAlias = Literal[
+    "idle", "connecting", "live", "stalled", "backing_off", "stopped"
+]
+"""What a stream to an RTSP server is doing: a closed set, used as a metric label."""
+
+RESTREAM_STATES: Final[tuple[RestreamState, ...]] = get_args(RestreamState)
+
+
+@dataclass(frozen=True, slots=True)
+class RestreamStatus:
+    """The stream of one camera to an RTSP server now; ``url`` without its secrets.
+
+    ``reason`` and ``detail`` say why it is not live. ``sent`` counts pictures; ``skipped`` those
+    that came sooner than the rate asked for; ``dropped``, by reason, those that waited when a newer
+    came, or came while the server was away; ``losses`` sessions that ended, by reason.
+    """
+
+    camera: str
+    url: str
+    state: RestreamState
+    reason: LossReason | Literal[""] = ""
+    detail: str = ""
+    sent: int = 0
+    skipped: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    losses: Mapping[LossReason, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,3 +227,4 @@ class Status:
     watching: Watching | None = None
     gpu: GpuUse | None = None
     refused: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    restreams: Sequence[RestreamStatus] = ()

@@ -48,7 +48,7 @@ FLOORS: tuple[set[str], ...] = (
     {"types", "resources", "cores", "capacity"},
     {"log", "events", "protocols", "yaml_file", "apart", "keys"},
     {"flow", "vision", "track_events", "expected", "heartbeat_events"},
-    {"status"},  # one reading of what flow counts
+    {"status", "camera_meters"},  # one reading of what flow counts
     {"stages", "watching", "capture", "inference", "publish", "client"},
     {"section"},
     {"bridge_sections"},
@@ -67,7 +67,7 @@ FLOORS: tuple[set[str], ...] = (
 DOORS: dict[str, tuple[str, ...]] = {
     "av": (
         "capture/pyav.py", "capture/av_picture.py", "capture/planes.py",
-        "publish/annotated.py", "publish/restream.py",
+        "publish/annotated.py", "publish/rtsp_push.py",
     ),
     "cv2": ("vision/", "capture/opencv.py"),
     "fastapi": ("web/",),
@@ -117,7 +117,10 @@ WALL_CLOCK = {
 }
 """Who may ask what time it is. Passing ``time.time`` on as a clock is not asking."""
 
-SECRETS = ("capture/",)
+SECRETS = (
+    "capture/",
+    "publish/rtsp_push.py",
+)
 """Who may call ``.reveal()``."""
 
 ENVIRONMENT = (*(f"{name}.py" for name in sorted(CLI)), "resources.py", "inference/runtime.py")

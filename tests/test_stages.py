@@ -42,6 +42,7 @@ from streamer.types import (
     Result,
 )
 from streamer.vision.picture import ArrayPicture
+from streamer.vision.privacy import Mode, Privacy
 from streamer.vision.tracking import FaceTracker
 
 ONE_FACE = Faces(
@@ -68,6 +69,7 @@ class Line:
         wants: Callable[[float], bool] = lambda _at: True,
         pictures: int = 20,
         fills: bool = False,
+        privacy: Mode = "none",
     ) -> None:
         clock = time.monotonic
         self.stop = threading.Event()
@@ -89,7 +91,10 @@ class Line:
                 [picture(n % 256) for n in range(pictures)], camera=name, live=live, fps=200
             )
 
-            work = CameraWork(detectors[name], FaceTracker(), self.meters[name], fills=fills)
+            work = CameraWork(
+                detectors[name], FaceTracker(), self.meters[name],
+                fills=fills, privacy=Privacy(privacy),
+            )  # fmt: skip
 
             def run_capture(source=source, lane=lane, work=work) -> None:  # type: ignore[no-untyped-def]
                 capture(

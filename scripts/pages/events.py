@@ -147,6 +147,15 @@ may be missing in what an older streamer published; the tables say which. A fiel
 its meaning or went would make version 2, with another `schema`. The tests hold the fields of the
 first version 1 and its messages, and check both.
 
+## Pictures
+
+With `publish: {zeromq: {attach: crops}}` an event of a frame that was looked at carries a JPEG
+of each face found in it (`pictures`), with a quarter of its length around and 224 pixels at most;
+`frame` gives the frame, `attach_width` pixels wide, where there are faces. At most `attach_kb`
+kilobytes go with one event and `attach_kb_s` with those of a second: what is more is left out, and
+the event goes without. They are of the picture as others may see it: [privacy](privacy.md) holds.
+Base64 makes them a third longer in JSON. They are kept for replay, and count there by their size.
+
 ## Less
 
 `publish: {zeromq: {when: ...}}` says which results are published on `faces/`; `seq` counts those

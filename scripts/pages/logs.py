@@ -56,6 +56,8 @@ MEANINGS = {
     "it was disconnected.",
     "bridge_connected": "A bridge (docs/bridges.md) is connected to its other end.",
     "bridge_down": "It is not, and why; cameras go on, and it tries again.",
+    "restream_live": "A camera is sent to the RTSP server of `publish.restream`.",
+    "restream_lost": "It is not, why, and when that server is dialled again (docs/restream.md).",
     "library_says": "A library that streamer uses warns, in its own words (`text`).",
 }  # fmt: skip
 """What each event means, in a sentence; one that the code does not know is an error, and so is

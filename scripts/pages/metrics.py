@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from streamer.camera_meters import BATCH_BOUNDS
 from streamer.flow.meters import BUCKETS_S
 from streamer.publish.metric_table import METRICS, Metric
-from streamer.stages import BATCH_BOUNDS
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "Cameras": ("camera", "source", "decode", "timestamp"),
@@ -14,7 +14,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Faces": ("faces",),
     "Time": ("stage", "latency", "newest"),
     "Queues": ("queue",),
-    "Sinks and viewers": ("sink", "viewers"),
+    "Sinks and viewers": ("sink", "viewers", "restream"),
     "Inference": ("inference", "gpu"),
     "Load": ("overload", "input", "capacity", "workers", "service"),
     "The program": ("build", "uptime"),

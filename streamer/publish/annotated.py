@@ -14,6 +14,7 @@ from streamer.errors import StreamerError
 from streamer.types import Frame, Image, Outcome, Result
 from streamer.vision.annotate import draw
 from streamer.vision.picture import encode_still
+from streamer.vision.privacy import mode_of
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 _TIME_BASE = Fraction(1, 90_000)
@@ -46,7 +47,7 @@ class AnnotatedSink:
         frame = outcome.frame
         image = frame.picture.bgr().copy()
         if isinstance(outcome, Result):
-            draw(image, outcome.tracks, 1.0, 1.0)
+            draw(image, outcome.tracks, covered=mode_of(frame.picture) != "none")
         if frame.camera != self._of:
             self._end_video()
             self._of = frame.camera

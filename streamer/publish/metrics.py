@@ -26,7 +26,15 @@ from prometheus_client.registry import Collector
 from streamer.flow.channel import ChannelStats
 from streamer.flow.meters import DurationStats
 from streamer.publish.metric_table import METRICS, Metric
-from streamer.status import CameraStatus, Load, SinkStatus, Status, Watching
+from streamer.status import (
+    RESTREAM_STATES,
+    CameraStatus,
+    Load,
+    RestreamStatus,
+    SinkStatus,
+    Status,
+    Watching,
+)
 from streamer.types import STATES
 
 _Value: TypeAlias = float | DurationStats
@@ -107,6 +115,8 @@ def _samples(status: Status) -> Iterator[_Sample]:
         yield "streamer_camera_paused", (camera.name,), int(camera.name in status.load.paused)
     for sink in status.sinks:
         yield from _sink(sink)
+    for restream in status.restreams:
+        yield from _restream(restream)
     for stage, durations in status.stages.items():
         yield "streamer_stage_duration_seconds", (stage,), durations
     for refusal, refused in status.refused.items():
@@ -194,6 +204,18 @@ def _sink(sink: SinkStatus) -> Iterator[_Sample]:
         yield "streamer_bridge_waiting", name, link.waiting
         for reason, lost in link.lost.items():
             yield "streamer_bridge_lost_total", (sink.name, reason), lost
+
+
+def _restream(restream: RestreamStatus) -> Iterator[_Sample]:
+    name = (restream.camera,)
+    yield "streamer_restream_sent_total", name, restream.sent
+    yield "streamer_restream_skipped_total", name, restream.skipped
+    for reason, dropped in restream.dropped.items():
+        yield "streamer_restream_dropped_total", (restream.camera, reason), dropped
+    for loss, losses in restream.losses.items():
+        yield "streamer_restream_losses_total", (restream.camera, loss), losses
+    for state in RESTREAM_STATES:
+        yield "streamer_restream_state", (restream.camera, state), int(restream.state == state)
 
 
 def _watching(watching: Watching) -> Iterator[_Sample]:

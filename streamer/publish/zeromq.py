@@ -26,6 +26,7 @@ from streamer.events import (
 from streamer.expected import with_expected
 from streamer.flow.stage import Stage
 from streamer.heartbeat_events import HEARTBEAT_TOPIC, heartbeat_event
+from streamer.publish.attach import Attachments
 from streamer.publish.endpoint import bad_address_why, check_address
 from streamer.publish.gate import Curve, Gate
 from streamer.publish.history import History
@@ -60,9 +61,9 @@ class ZeroMqSink:
     ``ipc://PATH``, which only this user may connect to. ``boot_id`` names this run and ``model``
     what found the faces. With ``curve`` only peers with an allowed key connect,
     to ``replay`` too. ``form`` is how events are written and ``when``
-    says which outcomes are; with ``expected`` each face says where it is by then, too. ``final``
-    gives what the last heartbeat, at the end, is to say. ``clock`` is the one that stamped the
-    frames, seconds.
+    says which outcomes are; with ``expected`` each face says where it is by then, too; ``attach``
+    makes pictures of outcomes, where they still have theirs. ``final`` gives what the last
+    heartbeat, at the end, is to say. ``clock`` is the one that stamped the frames, seconds.
 
     ``seq`` of each topic is contiguous from 1. Nothing here blocks: a subscriber that is slow
     or stopped loses messages and disturbs nobody. Made in any thread, then written to and closed
@@ -83,6 +84,7 @@ class ZeroMqSink:
         form: Format = "json",
         when: When = "all",
         expected: bool = False,
+        attach: Attachments | None = None,
         final: Callable[[], Beat] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -93,6 +95,7 @@ class ZeroMqSink:
         self._format: Format = form
         self._selection = Selection(when)
         self._expected = expected
+        self._attach = attach
         self._written = 0
         self._beats = 0
         self._final = final
@@ -172,7 +175,8 @@ class ZeroMqSink:
         seq = self._seqs.get(to, 0) + 1
         now_at = self._clock()
         event = faces_event(
-            outcome, seq=seq, boot_id=self._boot_id, model=self._model, now_at=now_at
+            outcome, seq=seq, boot_id=self._boot_id, model=self._model, now_at=now_at,
+            pictures=() if self._attach is None else self._attach.of(outcome),
         )  # fmt: skip
         if self._expected:
             event = with_expected(event, outcome, now_at)

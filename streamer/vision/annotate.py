@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from streamer.types import Floats, Image, Tracks
+from streamer.vision.privacy import around
 
 Colour: TypeAlias = tuple[int, int, int]
 
@@ -32,13 +33,22 @@ def colour_of(identity: int) -> Colour:
     return blue, green, red
 
 
-def draw(image: Image, tracks: Tracks, scale_x: float = 1.0, scale_y: float = 1.0) -> None:
+def draw(
+    image: Image,
+    tracks: Tracks,
+    scale_x: float = 1.0,
+    scale_y: float = 1.0,
+    *,
+    covered: bool = False,
+) -> None:
     """Draw boxes, landmarks, ids and scores onto ``image``, in place.
 
     ``image`` is a writeable uint8 BGR array (height, width, 3); ``scale_x`` and ``scale_y`` are
     its pixels for one pixel of the original frame. A face that was only predicted has corners
-    without a frame, and no score. Lines and letters grow with the image, and
-    stay readable at 320 pixels. Raises ``ValueError`` when the image cannot be written to.
+    without a frame, and no score. Lines and letters grow with the image, and stay readable at 320
+    pixels. Faces that are ``covered`` get their frame around what covers them and no points: these
+    make RetinaFace take a blot for a face, and people look twice. Raises ``ValueError`` when the
+    image cannot be written to.
     """
     if not image.flags.writeable:
         raise ValueError("draw on a copy: this image is not writeable")
@@ -46,15 +56,20 @@ def draw(image: Image, tracks: Tracks, scale_x: float = 1.0, scale_y: float = 1.
     thick = max(1, round(min(image.shape[:2]) / 480))
     text_px = max(11, round(min(image.shape[:2]) / 36))
     scale = np.array([scale_x, scale_y], np.float32)
-    corners = tracks.faces.boxes.reshape(-1, 2, 2) * scale
+    boxes = tracks.faces.boxes
+    if covered:
+        ages_s = np.zeros_like(tracks.ages_s)  # the frame does not grow with what covers
+        boxes = around(boxes, boxes, ages_s)[:, :4]
+    corners = boxes.reshape(-1, 2, 2) * scale
     points = tracks.faces.landmarks * scale
     # The best face is drawn last, so that it lies on top.
     for n in range(len(tracks) - 1, -1, -1):
         colour = colour_of(int(tracks.ids[n]))
         predicted = bool(tracks.ages_s[n] > 0)
         _draw_box(image, corners[n], colour, thick, whole=not predicted)
-        size = float((corners[n, 1] - corners[n, 0]).min())
-        _draw_points(image, points[n], colour, max(1.0, size / 40))
+        if not covered:
+            size = float((corners[n, 1] - corners[n, 0]).min())
+            _draw_points(image, points[n], colour, max(1.0, size / 40))
         score = "" if predicted else f" {tracks.faces.scores[n]:.0%}"
         label = f"#{tracks.ids[n]}{score}"
         _draw_label(image, label, corners[n], colour, text_px, thick)

@@ -205,6 +205,17 @@ class FaceTracker:
         speeds = box_speeds(known.motion.speed[chosen][order], at - known_at)
         return Tracks(ids[order], predicted, ages[order].astype(np.float32), speeds)
 
+    def everybody(self, at: float) -> Tracks:
+        """Every track that has not ended moved to the instant ``at`` (s), sure or not.
+
+        In no order; scores are those of the last detection.
+        """
+        known_at, known = self._state
+        passed_s = max(at - known_at, 0.0) if len(known.ids) else 0.0
+        boxes, landmarks = pictured(known.motion.after(passed_s, known.ids > 0))
+        ages = np.maximum(at - known.last_at, 0.0).astype(np.float32)
+        return Tracks(known.ids, Faces(boxes, known.scores, landmarks), ages)
+
     def reset(self) -> None:
         """End all tracks, as when the camera was dialled again. Ids go on from where they were."""
         _, known = self._state

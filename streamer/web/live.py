@@ -21,6 +21,7 @@ import numpy as np
 from streamer.types import CameraChange, Failure, Outcome, Tracks
 from streamer.vision.annotate import draw
 from streamer.vision.jpeg import dim, encode
+from streamer.vision.privacy import Mode, mode_of
 
 MIN_WIDTH: Final = 160
 MAX_WIDTH: Final = 1920
@@ -84,7 +85,7 @@ class _Slot:
     down_at: float | None = None
     drawing: threading.Lock = field(default_factory=threading.Lock)
     made_of: int = 0
-    made: dict[tuple[int, int, bool, str], Shown] = field(default_factory=dict)
+    made: dict[tuple[int, int, bool, str, Mode], Shown] = field(default_factory=dict)
 
 
 class LiveView:
@@ -252,10 +253,11 @@ class LiveView:
             )
             quality = _stepped(quality, QUALITY_STEP, MIN_QUALITY, MAX_QUALITY)
             words = self._words(outcome) if marked else ""
-            shown = slot.made.get((width, quality, boxes, words))
+            key = width, quality, boxes, words, mode_of(outcome.frame.picture)
+            shown = slot.made.get(key)
             if shown is None:
                 shown = _make(sequence, number, outcome, width, quality, boxes, words)
-                slot.made[width, quality, boxes, words] = shown
+                slot.made[key] = shown
             return shown
 
     def _words(self, outcome: Outcome) -> str:
@@ -275,7 +277,7 @@ def _make(
     image = frame.picture.bgr(width, height).copy()
     tracks = None if isinstance(outcome, Failure) else outcome.tracks
     if boxes and tracks is not None:
-        draw(image, tracks, *scale)
+        draw(image, tracks, *scale, covered=mode_of(frame.picture) != "none")
     if words:
         dim(image, words)
     return Shown(

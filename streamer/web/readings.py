@@ -10,7 +10,7 @@ from typing import Any
 from streamer.flow.channel import ChannelStats
 from streamer.flow.ledger import Ledger
 from streamer.flow.meters import DurationStats
-from streamer.status import CameraStatus, Load, SinkStatus, Status, Watching
+from streamer.status import CameraStatus, Load, RestreamStatus, SinkStatus, Status, Watching
 from streamer.types import CameraChange, redact
 
 
@@ -33,6 +33,7 @@ def status_json(status: Status, *, now: float) -> dict[str, Any]:
         "uptime_s": _rounded(status.uptime_s),
         "cameras": [camera_json(camera, now) for camera in status.cameras],
         "sinks": [_sink(sink) for sink in status.sinks],
+        "restreams": [_restream(each) for each in status.restreams],
         "watching": _watching(status.watching or Watching()),
         "stages": {name: _durations(stats) for name, stats in status.stages.items()},
     }
@@ -61,6 +62,7 @@ def camera_json(camera: CameraStatus, now: float) -> dict[str, Any]:
         "losses": dict(source.losses or {}),
         "decode_errors": source.decode_errors,
         "frozen": source.frozen,
+        "privacy": camera.privacy,
         "attempts": source.attempts,
         "timestamp_jumps": source.timestamp_jumps,
         "capture_fps": _rounded(camera.capture_fps),
@@ -103,6 +105,20 @@ def ledger_json(ledger: Ledger) -> dict[str, Any]:
         ],
         "in_flight": ledger.in_flight,
         "imbalance": ledger.imbalance,
+    }
+
+
+def _restream(restream: RestreamStatus) -> dict[str, Any]:
+    return {
+        "camera": restream.camera,
+        "url": redact(restream.url),
+        "state": restream.state,
+        "reason": restream.reason,
+        "detail": restream.detail,
+        "sent": restream.sent,
+        "skipped": restream.skipped,
+        "dropped": dict(restream.dropped),
+        "losses": dict(restream.losses),
     }
 
 

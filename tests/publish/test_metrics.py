@@ -18,6 +18,7 @@ from streamer.status import (
     GpuUse,
     LinkStatus,
     Load,
+    RestreamStatus,
     SinkStatus,
     SourceState,
     Status,
@@ -119,8 +120,23 @@ FULL = Status(
     batches=DurationStats((1, 2, 4), (3, 0, 5, 1), 40.0),
     gpu=GpuUse(1, 3 << 30, 8 << 30, 0.37),
     refused={("events", "no_key"): 3, ("replay", "not_allowed"): 0},
+    restreams=[
+        RestreamStatus(
+            "hall",
+            "rtsp://h/hall",
+            "backing_off",
+            "refused",
+            "it is down",
+            sent=5,
+            skipped=2,
+            dropped={"queue_full": 3},
+            losses={"refused": 1},
+        )
+    ],
 )
-EMPTY = replace(FULL, cameras=(), sinks=(), stages={}, watching=None, gpu=None, refused={})
+EMPTY = replace(
+    FULL, cameras=(), sinks=(), stages={}, watching=None, gpu=None, refused={}, restreams=()
+)
 
 
 def scrape(status: Status) -> dict[Key, float]:

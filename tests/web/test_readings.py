@@ -33,6 +33,7 @@ def test_every_field_of_a_camera_is_told():
         "frozen": False,
         "attempts": 0,
         "timestamp_jumps": 0,
+        "privacy": "none",
         "capture_fps": 12.0,
         "detect_fps": 11.8,
         "faces_now": 1,

@@ -8,7 +8,8 @@ const LEAST_FOR_A_LABEL = 22; // a narrower face has no room for words, in CSS p
 export const colourOf = (id) => `hsl(${((id * GOLDEN_TURN) % 1) * 360} 100% 70%)`;
 
 // `place` maps pixels of the JPEG to pixels of the canvas: {left, top, scale, height, dpr}.
-export function drawFaces(pen, found, place) {
+// Without `points`, faces are covered: there is nothing to point at.
+export function drawFaces(pen, found, place, points = true) {
   const unit = place.dpr * Math.min(2, Math.max(1, place.height / place.dpr / 420));
   const textSize = Math.round(place.dpr * Math.min(15, Math.max(10, place.height / place.dpr / 30)));
   const x = (value) => place.left + value * place.scale;
@@ -18,11 +19,11 @@ export function drawFaces(pen, found, place) {
   pen.textBaseline = "middle";
   // The best face is drawn last, so that it lies on top.
   for (let n = found.length - 1; n >= 0; n -= 1) {
-    const [id, confidence, aged, x1, y1, x2, y2, ...points] = found[n];
+    const [id, confidence, aged, x1, y1, x2, y2, ...marks] = found[n];
     const box = { left: x(x1), top: y(y1), width: x(x2) - x(x1), height: y(y2) - y(y1) };
     const colour = colourOf(id);
     drawBox(pen, box, colour, unit, !aged);
-    drawPoints(pen, points, x, y, colour, Math.max(1.1 * unit, box.width / 42));
+    if (points) drawPoints(pen, marks, x, y, colour, Math.max(1.1 * unit, box.width / 42));
     if (box.width >= LEAST_FOR_A_LABEL * place.dpr) {
       const words = aged ? `#${id}` : `#${id} ${Math.round(100 * confidence)}%`;
       drawLabel(pen, words, box, colour, textSize, unit, place);

@@ -112,7 +112,7 @@ export class Tile {
       pen.fillRect(0, 0, width, height);
     }
     pen.drawImage(bitmap, place.left, place.top, w, h);
-    if (this.around.boxes && header.found) drawFaces(pen, header.found, place);
+    if (this.around.boxes && header.found) drawFaces(pen, header.found, place, !this.covered);
   }
 
   drop() {
@@ -239,7 +239,8 @@ export class Tile {
     put(this.find(".count"), live ? faces(this.picture.faces) : "– faces");
     put(this.find(".age"), age === null ? "–" : span(age));
     const badge = this.find(".badge");
-    const noted = live && this.status?.frozen ? "picture does not change" : "";
+    const notes = [this.status?.frozen && "picture does not change", this.covered && "faces covered"];
+    const noted = live ? notes.filter(Boolean).join(" · ") : "";
     badge.hidden = !noted;
     put(badge, noted);
     const seen = live ? `${this.name}, ${faces(this.picture.faces)}`
@@ -253,6 +254,10 @@ export class Tile {
     }
     if (watched) this.said = kind;
     return live;
+  }
+
+  get covered() {
+    return (this.status?.privacy ?? "none") !== "none";
   }
 
   // What the last status said is no longer known to be so.
