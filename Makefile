@@ -15,7 +15,7 @@ MODEL := models/retinaface_mnet025.onnx
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check bench bench-peers bench-cameras bench-streaming bench-viewers bench-events bench-gpu test-gpu faults soak fuzz docs screenshots constraints clean install install-dev packages
+.PHONY: help demo test check bench bench-peers bench-cameras bench-streaming bench-viewers bench-events bench-gpu test-gpu faults soak fuzz docs docs-site screenshots constraints clean install install-dev packages
 
 help:
 	@echo "make demo            is the place to start. The rest:"
@@ -28,10 +28,11 @@ test: install-dev packages $(MODEL) check ## every check and every test (ARGS=..
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --durations=5 $(ARGS)
 	@$(if $(ARGS),,$(BIN)/python -m pytest tests/faults --durations=5)
 
-check: install-dev ## ruff and mypy only
+check: install-dev ## ruff, mypy and the links of the documentation
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs --quiet build
 
 bench: install-dev $(MODEL) ## measure this machine: one table (ARGS=... goes to it)
 	@$(BIN)/python benchmarks/bench.py $(ARGS)
@@ -82,6 +83,9 @@ docs: install-dev ## write what the documents take from the code
 	@$(BIN)/python -m scripts.write_docs
 	@$(BIN)/python -m scripts.write_reliability
 	@$(BIN)/python -m scripts.write_performance
+
+docs-site: install-dev ## the documentation as a site, in build/site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs --quiet build && echo build/site/index.html
 
 screenshots: install-dev packages $(MODEL) ## take the pictures of the documents anew
 	@$(BIN)/python -m scripts.make_screenshots

@@ -147,10 +147,10 @@ def demo(
     zeromq: Annotated[str, typer.Option(help="Endpoint of the events.")] = "tcp://127.0.0.1:5555",
     browser: Annotated[bool, typer.Option(help="Open the page, where there is a screen.")] = True,
 ) -> None:
-    """Run the recorded demo cameras: no camera, no GPU and no network needed."""
-    signals = StopSignals()
+    """Run the recorded demo cameras: no camera and no GPU needed; the model is fetched once."""
     limit_arenas()
     from streamer.config import load_config
+    from streamer.models_console import pull_if_missing
     from streamer.resources import resource
 
     path = resource("configs/demo.yaml")
@@ -159,7 +159,8 @@ def demo(
         "STREAMER__PUBLISH__ZEROMQ__BIND": zeromq,
     }
     config = load_config(path, {**settings, **os.environ})
-    _run(config, signals, base_folder=path.parent, seconds=seconds, browser=browser)
+    pull_if_missing(config.model, environ=os.environ)
+    _run(config, StopSignals(), base_folder=path.parent, seconds=seconds, browser=browser)
 
 
 def _run(

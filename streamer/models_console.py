@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
+from streamer.config_sections import Model
 from streamer.inference.entries import load_registry
 from streamer.inference.fetch import pull
-from streamer.inference.registry import model_path, verify
+from streamer.inference.registry import PATH_VARIABLE, model_path, verify
 
 
 def print_models() -> None:
@@ -46,6 +49,18 @@ def pull_with_progress(name: str) -> None:
             if step.state == "ready":
                 path = step.detail
     Console().print(f"{name}: {path}", soft_wrap=True, highlight=False)
+
+
+def pull_if_missing(wanted: Model, *, environ: Mapping[str, str]) -> None:
+    """Fetch the model of a configuration where it is one of ours and is not here yet.
+
+    Where a file is named, by the configuration or in RETINAFACE_MODEL_PATH, nothing is fetched.
+    Raises ModelError when no source gives it.
+    """
+    ours = wanted.name in load_registry() and wanted.path is None
+    if ours and not environ.get(PATH_VARIABLE) and not model_path(wanted.name).is_file():
+        Console(stderr=True).print(f"the model {wanted.name} is fetched, once")
+        pull_with_progress(wanted.name)
 
 
 def print_verified() -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from streamer import models_console
+from streamer.config_sections import Model
 from streamer.inference.entries import load_registry
 
 
@@ -25,3 +28,30 @@ def test_verify_says_good_only_when_all_are(
 ) -> None:
     assert models_console.print_verified() is True
     assert "retinaface_mnet025: good" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("model", "environ", "fetched"),
+    [
+        (Model(), {}, True),
+        (Model(path=Path("mine.onnx")), {}, False),
+        (Model(name="auto"), {}, False),
+        (Model(), {"RETINAFACE_MODEL_PATH": "/somewhere"}, False),
+    ],
+)
+def test_what_is_missing_is_fetched_unless_a_file_is_named(
+    model: Model,
+    environ: dict[str, str],
+    fetched: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(models_console, "model_path", lambda name: tmp_path / f"{name}.onnx")
+    monkeypatch.setattr(models_console, "pull_with_progress", asked.append)
+    models_console.pull_if_missing(model, environ=environ)
+    assert asked == ([model.name] if fetched else [])
+    asked.clear()
+    (tmp_path / f"{model.name}.onnx").touch()
+    models_console.pull_if_missing(model, environ=environ)
+    assert asked == []

@@ -10,11 +10,11 @@ from streamer.publish.metric_table import METRICS, Metric
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "Cameras": ("camera", "source", "decode", "timestamp"),
-    "Frames": ("frames", "ledger"),
+    "Frames": ("frames", "ledger", "motion"),
     "Faces": ("faces",),
     "Time": ("stage", "latency", "newest"),
     "Queues": ("queue",),
-    "Sinks and viewers": ("sink", "viewers", "restream"),
+    "Sinks and viewers": ("sink", "zeromq", "viewers", "viewer", "restream"),
     "Inference": ("inference", "gpu"),
     "Load": ("overload", "input", "capacity", "workers", "service"),
     "The program": ("build", "uptime"),
@@ -65,12 +65,14 @@ def heading_of(metric: Metric) -> str:
 def table(metrics: Iterable[Metric]) -> str:
     """Metrics as a Markdown table."""
     rows = [
-        "| metric | type | labels | unit | meaning | when it moves |",
-        "|---|---|---|---|---|---|",
+        "| metric (type, unit, by its labels) | meaning | when it moves |",
+        "|---|---|---|",
     ]
     for each in metrics:
         labels = ", ".join(f"`{label}`" for label in each.labels)
-        cells = (f"`{each.name}`", each.type, labels, each.unit, each.meaning, each.action)
+        by = f", by {labels}" if labels else ""
+        unit = f", {each.unit}" if each.unit else ""
+        cells = (f"`{each.name}` ({each.type}{unit}{by})", each.meaning, each.action)
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
 

@@ -59,12 +59,17 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus(folder: Path, target: str, *, factor: int) -> Iterator[Prometheus]:
-    """Prometheus with our configuration, scraping ``target``, its rules ``factor`` times faster."""
+def prometheus(folder: Path, target: str, *, token: Path, factor: int) -> Iterator[Prometheus]:
+    """Prometheus with our configuration, scraping ``target``, its rules ``factor`` times faster.
+
+    ``token`` is the file of the token that it shows.
+    """
     config = yaml.safe_load((RULES.parent / "prometheus.yml").read_text())
-    config["global"] = {"scrape_interval": "250ms", "evaluation_interval": "500ms"}
+    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     config["rule_files"] = ["streamer.rules.yml"]
-    config["scrape_configs"][0]["static_configs"][0]["targets"] = [target]
+    job = config["scrape_configs"][0]
+    job["static_configs"][0]["targets"] = [target]
+    job["authorization"]["credentials_file"] = str(token)
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     (folder / "streamer.rules.yml").write_text(faster(RULES.read_text(), factor))
     port = free_port()

@@ -86,6 +86,10 @@ def test_what_it_runs_are_configurations_that_streamer_takes() -> None:
         assert config.http is not None
         assert config.http.bind.endswith(":8080")
         assert "streamer" in config.http.allowed_hosts
+        (token,) = config.http.tokens.read
+        assert token.get_secret_value() == "file:/run/secrets/http_token"
+        assert "http_token" in SERVICES[name]["secrets"]
+        assert not config.http.insecure
     published = {port for name in OURS for port in SERVICES[name]["ports"]}
     assert published == {"127.0.0.1:8080:8080", "127.0.0.1:5555:5555"}
     demo = yaml.safe_load((ROOT / "deploy/streamer/demo.yaml").read_text())

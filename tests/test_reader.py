@@ -1,0 +1,163 @@
+"""What a reader is told to type or write, in README and docs, is there and is right.
+
+Every fenced block is looked at, by its language: commands are found with their options, Python is
+compiled and its imports are made, configurations are read as streamer reads them. What README
+shows is run in tests/e2e as well. What is not run here is in :data:`NOT_RUN`, with the reason.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+import yaml
+
+from streamer import events
+from streamer.cli import cli
+from streamer.config import Config, parse_config
+from tests.e2e.program import ROOT
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+NOT_RUN = {
+    "docker": "needs an engine; tests/deploy looks at what it would run",
+    "deploy/make-secrets.sh": "run by tests/deploy/test_compose.py",
+    "python3": "makes an environment; tests/test_package.py does",
+    "pip": "installs; tests/test_package.py does",
+    "install": "writes to the system", "systemctl": "needs systemd as process 1",
+    "mkdir": "files of the reader", "cp": "files of the reader", "apt-get": "installs",
+    "curl": "tests/web ask for the same addresses", "openssl": "makes files of the reader",
+    "python": "examples, run by tests/test_examples.py", "npm": "another language",
+    "nvidia-smi": "needs a GPU", "ffmpeg": "another program", "ffplay": "another program",
+    "mosquitto_sub": "another program", "vlc": "another program", "mpv": "another program",
+    "source": "the reader's shell", "export": "the reader's shell", "cd": "the reader's shell",
+}  # fmt: skip
+"""Programs that this test does not look into, and why."""
+
+ROOT_COMMAND = typer.main.get_command(cli)
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def blocks(path: Path) -> Iterator[tuple[str, str]]:
+    """Language and text of every fenced block."""
+    yield from re.findall(r"^```(\w*)\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def all_blocks(*languages: str) -> list[Any]:
+    found = []
+    for path in PAGES:
+        for number, (language, text) in enumerate(blocks(path)):
+            if language in languages:
+                found.append(pytest.param(text, id=f"{path.name}-{number}"))
+    return found
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """The simple commands of a shell block, without comments, assignments and what is piped."""
+    joined = re.sub(r"\\\n\s*", " ", text)
+    for line in joined.splitlines():
+        words = shlex.split(line.replace("…", "x"), comments=True)
+        command: list[str] = []
+        for word in [*words, "&&"]:
+            if word in ("&&", "|", ";", "&"):
+                if command:
+                    yield command
+                command = []
+            elif command or not re.fullmatch(r"\w+=.*", word):
+                command.append(word)
+
+
+def assert_command_exists(words: list[str]) -> None:
+    """Fails where streamer has no such command, or the command no such option."""
+    command: Any = ROOT_COMMAND  # of click, whichever copy of it typer uses
+    rest = list(words)
+    while rest and hasattr(command, "commands"):
+        found = command.commands.get(rest[0])
+        assert found is not None, f"streamer has no command {rest[0]!r}: {words}"
+        command = found
+        rest = rest[1:]
+    known = {"--help", *(name for option in command.params for name in (
+        *option.opts, *option.secondary_opts))}  # fmt: skip
+    for word in rest:
+        if word.startswith("-") and word != "-":
+            assert word.partition("=")[0] in known, f"streamer has no {word}: {words}"
+
+
+@pytest.mark.parametrize("text", all_blocks("sh", "bash", "shell"))
+def test_every_command_of_the_documents_is_there(text: str) -> None:
+    for words in commands(text):
+        program = words[0].rsplit("/", 1)[-1] if not words[0].startswith("deploy/") else words[0]
+        if program == "streamer":
+            assert_command_exists(words[1:])
+        elif program == "make":
+            for word in words[1:]:
+                assert "=" in word or word in TARGETS, f"there is no make {word}"
+        else:
+            assert program in NOT_RUN, f"{program}: run it in a test, or say why not in NOT_RUN"
+
+
+@pytest.mark.parametrize("text", all_blocks("yaml"))
+def test_every_configuration_of_the_documents_is_one(text: str) -> None:
+    values = yaml.safe_load(text)
+    assert isinstance(values, dict)
+    if not set(values) & set(Config.model_fields):
+        return  # a file of another program
+    values.setdefault("cameras", {"a": {"source": "demo:"}})
+    environ = dict.fromkeys(re.findall(r"\$\{(\w+)", text), "x")
+    parse_config(values, environ)
+
+
+@pytest.mark.parametrize("text", all_blocks("json"))
+def test_every_json_of_the_documents_is_some(text: str) -> None:
+    value = json.loads(text)
+    schema = str(value.get("schema", ""))
+    if schema.startswith("streamer."):  # read by the one of our readers that knows it
+        modules = [import_module(f"streamer.{path.stem}")
+                   for path in (ROOT / "streamer").glob("*events.py")]  # fmt: skip
+        found = {id(each): each for module in modules for each in vars(module).values()
+                 if isinstance(each, events.Reader)}  # fmt: skip
+        known = []
+        for reader in found.values():
+            try:
+                known.append(reader(text.encode()))
+            except events.MalformedEvent:
+                pass
+        assert len(known) == 1, f"{len(known)} readers take this {schema}"
+
+
+@pytest.mark.parametrize("text", all_blocks("python"))
+def test_every_python_of_the_documents_compiles_and_finds_what_it_imports(text: str) -> None:
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            module = import_module(str(node.module))
+            for alias in node.names:
+                assert hasattr(module, alias.name), f"{node.module} has no {alias.name}"
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                import_module(alias.name)
+
+
+def test_every_block_says_what_it_is_in() -> None:
+    for path in PAGES:
+        for language, text in blocks(path):
+            drawing = not language and re.search(r"[─│►]|^[a-z, |()]+$", text, re.MULTILINE)
+            known = {"sh", "yaml", "json", "python", "text", "html", "js", "ini", "console"}
+            assert language in known or drawing, f"{path.name}: {language!r} {text[:60]!r}"
+
+
+def test_a_command_that_is_not_there_would_be_found() -> None:
+    for words in (["run", "--no-such"], ["models", "fetch"], ["nosuch"]):
+        with pytest.raises(AssertionError, match="streamer has no"):
+            assert_command_exists(words)
+    assert list(commands("A=1 make x B=2 && cp a b # c\nd | e")) == [
+        ["make", "x", "B=2"], ["cp", "a", "b"], ["d"], ["e"],
+    ]  # fmt: skip
