@@ -68,8 +68,6 @@ def played(scene: Scene, clip: Path, *, motion: bool) -> tuple[list[tuple[FacesE
 
 def delays_of(scene: Scene, found: dict[int, bool], heard: list[tuple[FacesEvent, float]]) -> Any:
     """Milliseconds for each visit of ``scene``; None: it was never heard of."""
-    # Of a picture that was dropped nothing was heard: the others say when it was captured.
-    began_at = statistics.median(event.wall_at - event.frame / FPS for event, _ in heard)
     delays: list[float | None] = []
     for begin, end in spans_of(scene):
         span = [n for n in range(round(begin * FPS), round(end * FPS)) if found.get(n)]
@@ -78,7 +76,10 @@ def delays_of(scene: Scene, found: dict[int, bool], heard: list[tuple[FacesEvent
             if event.faces and any(face.source == "detected" for face in event.faces)
             and span[0] <= event.frame <= span[-1] + FPS
         ]  # fmt: skip
-        delays.append((min(told) - began_at - span[0] / FPS) * 1000 if told else None)
+        # Of a picture that was dropped nothing was heard: the next to it says when it came.
+        near = min((event for event, _ in heard), key=lambda event: abs(event.frame - span[0]))
+        captured_at = near.wall_at + (span[0] - near.frame) / FPS
+        delays.append((min(told) - captured_at) * 1000 if told else None)
     return delays
 
 
