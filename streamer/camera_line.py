@@ -184,7 +184,9 @@ class CameraLine:
         if for_ever:
             return self.work.visits.end(for_ever=True)
         lost = self.state().state not in ("live", "stalled") and not self.lane.ledger().in_flight
-        return self.work.visits.end() if lost else self.work.visits.leave(now)
+        if lost:
+            return self.work.visits.end()
+        return self.work.visits.leave(now) if self.source.live else []  # a file has its own time
 
     def state(self) -> SourceState:
         """What the camera is doing at this instant."""

@@ -225,7 +225,7 @@ def _look(
         meters.newest = result.without_picture()
         if news is not None and out is outlet:
             with work.telling:
-                for change in work.visits.see(frame, seen):
+                for change in work.visits.see(frame, seen, job.at):
                     news.put(change)
     return True
 

@@ -16,6 +16,7 @@ from streamer.stages import Job
 from streamer.testing import FakeDetector
 from streamer.types import Frame
 from streamer.vision.picture import ArrayPicture
+from streamer.vision.privacy import Privacy
 from tests.test_stages import ONE_FACE
 
 SYNTHETIC = "synthetic:?fps=20&size=320x192"
@@ -25,8 +26,9 @@ def line(fan: FanIn[Job], before: CameraLine | None = None, **camera: Any) -> Ca
     settings = Camera(**{"source": SYNTHETIC, **camera})
     source = source_of("cam", settings, Path())
     return CameraLine(
-        "cam", settings, source, fan, FakeDetector(), 640, time.monotonic, before=before
-    )
+        "cam", settings, source, fan, FakeDetector(), 640, time.monotonic, before=before,
+        privacy=Privacy(),
+    )  # fmt: skip
 
 
 def test_a_source_is_isolated_only_where_it_was_asked_for() -> None:
@@ -73,7 +75,7 @@ def test_a_face_is_followed_over_a_missed_look_at_the_slowest_rate_asked_for() -
         work = one.work
         frame = Frame("cam", 0, 0, 100.0, 0.0, None, ArrayPicture(np.zeros((64, 64, 3), np.uint8)))
         found = work.tracker.update(ONE_FACE, 100.0)
-        assert [c.kind for c in work.visits.see(frame, found)] == ["appeared"]
+        assert [c.kind for c in work.visits.see(frame, found, 100.0)] == ["appeared"]
         later = work.tracker.update(ONE_FACE, 100.0 + seconds - 0.01)
         assert later.ids.tolist() == found.ids.tolist()
         assert work.holds_s == (seconds if "motion" in camera else 0.0)

@@ -103,3 +103,7 @@ def test_of_a_file_every_face_is_told_to_the_end(model_path: Path) -> None:
         assert set(of_one[1:-1]) <= {"best"}
     assert any("best" in of_one for of_one in kinds.values()), "the demo's faces grow"
     assert sink.results == len(sink.outcomes)
+    # However fast it was read: on its own time, 25 frames a second.
+    assert max(change.seen_s for change in sink.told) > 5
+    for change in sink.told:
+        assert change.seen_s <= change.frame / 25 + 0.01

@@ -103,7 +103,7 @@ def main() -> None:
         {},
     )
 
-    def source_of(name: str, _camera: Camera, _base_folder: Path) -> Source:
+    def source_of(name: str, _camera: Camera, *_more: object) -> Source:
         return RecordedCamera(clip, schedule, int(name.removeprefix("cam")))
 
     with mock.patch("streamer.cameras.source_of", source_of):

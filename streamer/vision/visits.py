@@ -37,8 +37,9 @@ MOST: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class _Sighting:
-    """One face of one frame: row ``row`` of ``tracks``."""
+    """One face of one frame, of the instant ``at``: row ``row`` of ``tracks``."""
 
+    at: float
     frame: Frame
     tracks: Tracks
     row: int
@@ -79,15 +80,16 @@ class Visits:
         """How many faces are known, those included of which nothing was told yet."""
         return len(self._visits)
 
-    def see(self, frame: Frame, tracks: Tracks) -> list[TrackChange]:
+    def see(self, frame: Frame, tracks: Tracks, at: float) -> list[TrackChange]:
         """What is new when ``tracks`` were found in ``frame``, whose picture is still there.
 
+        ``at`` is the instant of the frame: of its capture, or of a file on its own time, seconds.
         ``tracks`` are only those that were found, none that is predicted. Where the camera was
         dialled again or has another resolution, all that were there before have left.
         """
         if self._over:
             return []
-        at, picture = frame.captured_at, frame.picture
+        picture = frame.picture
         view = frame.epoch, picture.width, picture.height
         told = [] if view == self._view else self.end()
         self._view, self._looked_at = view, at
@@ -96,7 +98,7 @@ class Visits:
             sizes, frontalities = size_px(faces.boxes), frontality(faces.landmarks)
             worths = worth(sizes, frontalities).tolist()
             for row, number in enumerate(tracks.ids.tolist()):
-                sighting = _Sighting(bare, tracks, row)
+                sighting = _Sighting(at, bare, tracks, row)
                 visit = self._visits.pop(number, None)
                 judged = visit is None or (
                     worths[row] > visit.quality.score and at - visit.judged_at >= JUDGE_S
@@ -139,12 +141,12 @@ class Visits:
         told: list[TrackChange] = []
         for number in list(self._visits):
             visit = self._visits[number]
-            if visit.last.frame.captured_at >= before_at and most <= 0:
+            if visit.last.at >= before_at and most <= 0:
                 break
             del self._visits[number]
             most -= 1
             if visit.appeared:
-                missed = self._looked_at > visit.last.frame.captured_at
+                missed = self._looked_at > visit.last.at
                 told += _best(visit, self._looked_at)
                 told.append(
                     _change("left", visit, visit.last, reason="unseen" if missed else "camera")
@@ -186,6 +188,6 @@ def _change(
         confidence=float(faces.scores[row]),
         quality=visit.quality,
         best_frame=visit.best.frame.index,
-        seen_s=max(0.0, frame.captured_at - visit.first_at),
+        seen_s=max(0.0, sighting.at - visit.first_at),
         reason=reason,
     )
