@@ -15,7 +15,7 @@ MODEL := models/retinaface_mnet025.onnx
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check bench bench-peers bench-cameras bench-streaming bench-viewers bench-events bench-gpu test-gpu faults soak fuzz docs docs-site screenshots constraints clean install install-dev packages
+.PHONY: help demo test check bench bench-peers bench-cameras bench-streaming bench-viewers bench-events bench-gpu test-gpu faults soak fuzz fuzz-http docs docs-site screenshots constraints clean install install-dev packages
 
 help:
 	@echo "make demo            is the place to start. The rest:"
@@ -75,6 +75,9 @@ endif
 
 faults: install-dev packages $(MODEL) ## every way a camera fails, against the real program (half an hour)
 	@$(BIN)/python -m pytest tests/faults --every-row --timeout 900 $(ARGS)
+
+fuzz-http: install-dev packages $(MODEL) ## every phase of schemathesis against the running program
+	@FUZZ=whole $(BIN)/python -m pytest tests/web/test_schema.py $(ARGS)
 
 soak: install-dev packages $(MODEL) ## cameras come, go and fail for MINUTES=20: does anything grow?
 	@$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),20)
