@@ -21,6 +21,8 @@ from tests.web.synthetic import Machine, Playing, outcome, until
 
 pytestmark = pytest.mark.browser
 
+expect.set_options(timeout=20_000)  # two cores may have much else to do
+
 BUILD = Path(__file__).resolve().parents[2] / "build"
 
 HASH = """camera => {
