@@ -2,6 +2,8 @@
 
 ``make faults`` leaves what it measured in ``build/faults/results.json``. With ``--take`` that
 file (and ``build/soak/soak.json``, where it is there) becomes ``docs/reliability.json`` first.
+``--again FILE`` puts the lines of another such file, of some rows run again by themselves, in the
+place of theirs; the page says which.
 """
 
 from __future__ import annotations
@@ -93,7 +95,8 @@ def page(kept: dict[str, Any]) -> str:
         HEAD,
         f"Run of {kept['date']} on {kept['machine']}: **{passed} of {len(rows)} lines pass**. "
         "A letter behind the number of a row marks a variant."
-        + (" **The soak fails**; see the end." if (kept.get("soak") or {}).get("faults") else ""),
+        + (" **The soak fails**; see the end." if (kept.get("soak") or {}).get("faults") else "")
+        + _again(kept.get("again")),
     ]
     left = [row for row in rows if row["row"] not in ORACLE]
     for heading, stems in GROUPS.items():
@@ -118,6 +121,15 @@ def page(kept: dict[str, Any]) -> str:
             for row in failed
         ]
     return "\n".join([*lines, *soak(kept.get("soak")), ""])
+
+
+def _again(lines: list[str] | None) -> str:
+    if not lines:
+        return ""
+    return (
+        " These were run again by themselves, since something had failed while other programs "
+        f"used the machine: {', '.join(lines)}."
+    )
 
 
 def _resident(result: dict[str, Any]) -> str:
@@ -152,7 +164,23 @@ def soak(result: dict[str, Any] | None) -> list[str]:
     ]
 
 
-def taken() -> dict[str, Any]:
+def replaced(
+    rows: list[dict[str, Any]], again: list[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """``rows`` with those of ``again`` in their places, and which these are.
+
+    Raises ``LookupError`` for one that was not run the first time.
+    """
+    newer = {(row["row"], row["fault"]): row for row in again}
+    missing = newer.keys() - {(row["row"], row["fault"]) for row in rows}
+    if missing:
+        raise LookupError(f"not in the first run: {sorted(missing)}")
+    return [newer.get((row["row"], row["fault"]), row) for row in rows], sorted(
+        {fault for _, fault in newer}
+    )
+
+
+def taken(again: Path | None) -> dict[str, Any]:
     """What the last runs left in build/. Raises ``SystemExit`` when there is nothing."""
     if not RESULTS.is_file():
         raise SystemExit(f"{RESULTS.relative_to(ROOT)} is missing; run `make faults` first")
@@ -161,6 +189,8 @@ def taken() -> dict[str, Any]:
         "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "rows": json.loads(RESULTS.read_text(encoding="utf-8")),
     }
+    if again is not None:
+        kept["rows"], kept["again"] = replaced(kept["rows"], json.loads(again.read_text("utf-8")))
     if SOAK.is_file():
         result = json.loads(SOAK.read_text(encoding="utf-8"))
         if not result["leaky"]:
@@ -173,9 +203,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--take", action="store_true", help="take the last run's results first")
     parser.add_argument("--check", action="store_true", help="fail when the page would change")
+    parser.add_argument("--again", type=Path, metavar="FILE", help="rows that were run again")
     arguments = parser.parse_args()
     if arguments.take:
-        KEPT.write_text(json.dumps(taken(), indent=1) + "\n", encoding="utf-8")
+        KEPT.write_text(json.dumps(taken(arguments.again), indent=1) + "\n", encoding="utf-8")
     if not KEPT.is_file():
         sys.exit("docs/reliability.json is missing; run `make faults`, then this with --take")
     text = page(json.loads(KEPT.read_text(encoding="utf-8")))

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from scripts.write_reliability import GROUPS, KEPT, page, stem
+from scripts.write_reliability import GROUPS, KEPT, page, replaced, stem
 from tests.faults.program import ROOT
 from tests.faults.record import Record
 from tests.faults.rows_dial import DIAL, MEDIA
@@ -27,6 +27,18 @@ def test_a_failure_is_shown_with_its_reason():
     assert "**1 of 2 lines pass**" in text
     assert "| 30b | a \\| b | c | grew by 51 MB | **FAIL** |" in text
     assert "grew by: 51 MB, at most 50 allowed" in text
+
+
+def test_rows_that_were_run_again_are_named():
+    first = [Record("30", "giant", "").as_json(), Record("O1", "giants", "").as_json()]
+    first[1]["pass"] = False
+    again = Record("O1", "giants", "").as_json()
+    rows, named = replaced(first, [again])
+    assert (rows, named) == ([first[0], again], ["giants"])
+    assert "run again by themselves" in page({**kept(), "rows": rows, "again": named})
+    assert "run again" not in page({**kept(), "rows": rows})
+    with pytest.raises(LookupError, match="other"):
+        replaced(first, [Record("O1", "other", "").as_json()])
 
 
 def test_a_row_without_a_heading_is_refused():
