@@ -6,9 +6,8 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from typing import Final
 
-STOPPING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from streamer.entry import STOPPING
 
 
 class StopSignals:
@@ -19,6 +18,7 @@ class StopSignals:
     signals in a row lost a stop in one of three tries, measured. So the interpreter's own C
     handler writes each signal's number into a pipe, and a thread that does nothing else reads it.
 
+    It takes over from ``streamer.entry``, which looks after signals while the program loads.
     Until :meth:`end_with` is called there is nothing to end in order: a signal ends the program
     with exit code 0.
     """

@@ -10,6 +10,7 @@ from functools import cached_property
 CLI = {
     "cli",
     "__main__",
+    "entry",
     "console",
     "bench_console",
     "bench_point",

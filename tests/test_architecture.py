@@ -67,6 +67,7 @@ HEAVY = sorted(set(DOORS) - {"h11", "pydantic_core"})
 LIGHT = {
     "streamer": HEAVY,
     "streamer.errors, streamer.resources": HEAVY,
+    "streamer.entry": HEAVY,
     "streamer.types, streamer.protocols": sorted(set(HEAVY) - {"numpy"}),
     "streamer.client": sorted(set(HEAVY) - {"zmq", "msgspec"}),
 }

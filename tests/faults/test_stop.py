@@ -1,6 +1,9 @@
 """SIGTERM and SIGINT end the program with 0 in 9 s from every state; a second one, at once."""
 
+import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +16,8 @@ import pytest
 
 from tests.faults.oracle import STOP_S
 from tests.faults.passwords import USER, Auth, encoded_secret
-from tests.faults.program import Program, Sample
+from tests.faults.process import tree
+from tests.faults.program import ROOT, Program, Sample
 from tests.faults.proxy import FullBacklog
 from tests.faults.record import Record
 from tests.faults.server import Script, ScriptedCamera
@@ -149,6 +153,52 @@ def test_as_pid_1(state, tmp_path, model_path, judge):
         record = _stopped(state, program, signal.SIGTERM)
     record.fault = f"SIGTERM as PID 1 while {state.name}"
     judge(record)
+
+
+LOADING = ("/_struct.", "/_multiarray_umath.", "/_pydantic_core.")
+"""Libraries that the program loads on its way, from its first moments until it listens."""
+
+
+@pytest.mark.parametrize("wrap", [(), PID_1], ids=["usual", "as PID 1"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_while_starting(number, wrap, tmp_path, judge):
+    record = Record("46", f"{number.name}{' as PID 1' if wrap else ''} while starting", "exit 0")
+    config = tmp_path / "streamer.yaml"
+    config.write_text("cameras: {a: {source: 'synthetic:'}}\nhttp: null\npublish: {zeromq: null}")
+    command = ["setpriv", "--pdeathsig", "KILL", *wrap, sys.executable, "-m", "streamer", "run"]
+    for library in LOADING:
+        process = subprocess.Popen(
+            [*command, str(config)], cwd=ROOT, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            pid = _loading(library, process)
+            began_at = time.monotonic()
+            os.kill(pid, number)
+            out, err = process.communicate(timeout=20)
+        except subprocess.TimeoutExpired:
+            out, err = "", "it runs on"
+        finally:
+            process.kill()
+            process.communicate()
+        record.measure("ended in", time.monotonic() - began_at, at_most=STOP_S)
+        record.require(process.returncode == 0, f"exit code {process.returncode}: {err[-600:]}")
+        record.require("Traceback" not in out + err, f"a traceback: {err[-600:]}")
+    judge(record)
+
+
+def _loading(library: str, process: subprocess.Popen[str]) -> int:
+    """Wait until the program has loaded ``library``; its PID, seen from here."""
+    until = time.monotonic() + 20
+    while time.monotonic() < until and process.poll() is None:
+        for pid in tree(process.pid):
+            try:
+                if library in Path(f"/proc/{pid}/maps").read_text():
+                    return pid
+            except OSError:
+                continue  # it ended, or becomes another program just now
+        time.sleep(0.002)
+    raise AssertionError(f"it never loaded {library}: {process.poll()}")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
