@@ -2,14 +2,16 @@
 
 A YAML file, then environment variables ``STREAMER__SECTION__KEY`` over it. Unknown keys are
 refused, every fault is listed with its path, and no message repeats a value, since values hold
-passwords.
+passwords. Nor does it repeat a key that is none of ours: an unquoted comma or a URL in the wrong
+place makes a key of half a password. Such a key is told by its place, as ``<key 2>``.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from pydantic_settings import (
 from pydantic_settings.exceptions import SettingsError
 
 from streamer.config_sections import (
+    CAMERA_NAME,
     Camera,
     CameraName,
     Http,
@@ -98,12 +101,14 @@ def parse_config(values: dict[str, Any], environ: Mapping[str, str]) -> Config:
     """Check ``values`` (as read from YAML) with the environment over them; see load_config."""
     variables = Variables(environ)
     filled = variables.fill(values)
-    problems = variables.problems
+    problems = [f"{_shown(at, values)}: {what}" for at, what in variables.problems]
     merged = _merge(filled, _from_environment(environ, problems))
     try:
         config = Config(**merged)
     except ValidationError as error:
-        problems += [_sentence(detail) for detail in error.errors(include_input=False)]
+        named = _named(environ)
+        details = error.errors(include_input=False)
+        problems += [_sentence(detail, merged, named) for detail in details]
     except TypeError:
         problems.append("keys must be words, such as cameras, model or publish")
     if problems:
@@ -121,8 +126,10 @@ def parse_camera(name: str, values: Mapping[str, Any]) -> Camera:
         return Camera.model_validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
         details = error.errors(include_input=False)
+        whole = {"cameras": {name: values}}
         problems = [
-            _sentence({**detail, "loc": ("cameras", name, *detail["loc"])}) for detail in details
+            _sentence({**detail, "loc": ("cameras", name, *detail["loc"])}, whole)
+            for detail in details
         ]
         raise ConfigError(problems) from None
 
@@ -183,13 +190,18 @@ _MESSAGES = {
 }
 
 
-def _sentence(detail: ErrorDetails) -> str:
-    """One fault as "path: what is wrong and what to do", without the value."""
+def _sentence(
+    detail: ErrorDetails, values: Mapping[Any, Any], named: Set[tuple[str, ...]] = frozenset()
+) -> str:
+    """One fault of ``values`` as "path: what is wrong and what to do", without the value.
+
+    ``named`` are paths that are no secrets, since variables of the environment are named so.
+    """
     location = [part for part in detail["loc"] if part != "[key]"]
-    path = ".".join(str(part) for part in location) or "configuration"
+    path = _shown(location, values, named) or "configuration"
     kind = detail["type"]
     if kind == "extra_forbidden":
-        return f"{path}: unknown key; {_suggestion(location)}"
+        return f"{path}: unknown key{_HIDDEN if path.endswith('>') else ''}; {_hint(location)}"
     if "[key]" in detail["loc"]:
         return (
             f"{path}: a camera's name is 1 to 63 of a-z, 0-9, - and _, "
@@ -205,21 +217,72 @@ def _sentence(detail: ErrorDetails) -> str:
     return f"{path}: {message.replace('input should', 'must').replace('Input should', 'must')}"
 
 
-def _suggestion(location: list[int | str]) -> str:
+_HIDDEN = " (not shown, it may be part of a password; text that holds a comma needs quotes)"
+_LIKE_OURS = re.compile(r"[A-Za-z_]{1,40}")
+
+
+def _shown(
+    location: Sequence[object], values: Any, named: Set[tuple[str, ...]] = frozenset()
+) -> str:
+    """The path of ``location`` in ``values``; a key that may hold a secret is ``<key N>``."""
+    shown = []
+    inside = values
+    for depth, part in enumerate(map(str, location)):
+        before = [str(each) for each in location[:depth]]
+        if not isinstance(inside, Mapping):
+            shown.append(part)  # the number of an item
+            is_item = isinstance(inside, list) and part.isdecimal() and int(part) < len(inside)
+            inside = inside[int(part)] if is_item else None
+            continue
+        keys = {str(key): (place, key) for place, key in enumerate(inside, 1)}
+        place, key = keys.get(part, (None, None))
+        is_camera = before == ["cameras"] and re.fullmatch(CAMERA_NAME, part)
+        if is_camera or _near(part, before) or _begins_one(named, (*before, part)):
+            shown.append(part)
+        else:
+            shown.append("<key>" if place is None else f"<key {place}>")
+        inside = None if place is None else inside[key]
+    return ".".join(shown)
+
+
+def _named(environ: Mapping[str, str]) -> set[tuple[str, ...]]:
+    """The paths that ``STREAMER__…`` variables name."""
+    ours = (name.removeprefix(_PREFIX) for name in environ if name.startswith(_PREFIX))
+    return {tuple(name.lower().split("__")) for name in ours}
+
+
+def _begins_one(paths: Set[tuple[str, ...]], path: tuple[str, ...]) -> bool:
+    return any(each[: len(path)] == path for each in paths)
+
+
+def _hint(location: Sequence[object]) -> str:
     """Which key was perhaps meant, among those of the section that ``location`` lies in."""
-    section: type[BaseModel] = Config
-    inside = [str(part) for part in location[:-1]]
+    *inside, last = map(str, location)
+    near = _near(last, inside)
+    return f"did you mean {near}?" if near else f"the keys here are {', '.join(_fields(inside))}"
+
+
+def _near(key: str, inside: list[str]) -> str | None:
+    """The key of ours in section ``inside`` that ``key`` is, or was meant to be."""
+    if not _LIKE_OURS.fullmatch(key) and key not in _fields(inside):
+        return None
+    found = difflib.get_close_matches(key.lower(), _fields(inside), n=1, cutoff=0.7)
+    return found[0] if found else None
+
+
+def _fields(inside: list[str]) -> list[str]:
+    """The keys of section ``inside``; none when there is no such section."""
+    section: type[BaseModel] | None = Config
     if inside[:1] == ["cameras"]:
-        section = Camera
-    else:
-        for part in inside:
-            section = _section(section.model_fields[part].annotation)
-    fields = list(section.model_fields)
-    near = difflib.get_close_matches(str(location[-1]), fields, n=1)
-    return f"did you mean {near[0]}?" if near else f"the keys here are {', '.join(fields)}"
+        section = Camera if len(inside) == 2 else None
+        inside = []
+    for part in inside:
+        field = section.model_fields.get(part) if section else None
+        section = _section(field.annotation) if field else None
+    return list(section.model_fields) if section else []
 
 
-def _section(annotation: Any) -> type[BaseModel]:
+def _section(annotation: Any) -> type[BaseModel] | None:
     """The section class inside ``Section | None``."""
     options = getattr(annotation, "__args__", (annotation,))
-    return next(o for o in options if isinstance(o, type) and issubclass(o, BaseModel))
+    return next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)

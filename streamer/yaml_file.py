@@ -80,38 +80,36 @@ class Variables:
         self._environ = environ
         self._filled: dict[int, Any] = {}
         self._inside: set[int] = set()
-        self.problems: list[str] = []
+        self.problems: list[tuple[tuple[object, ...], str]] = []
 
-    def fill(self, value: Any, path: str = "") -> Any:
-        """``value`` with every variable replaced; missing names are added to ``problems``.
+    def fill(self, value: Any, at: tuple[object, ...] = ()) -> Any:
+        """``value`` with every variable replaced.
 
-        Raises ConfigError when ``value`` is nested deeper than :data:`MAX_DEPTH` or in itself.
+        ``problems`` has where a name is missing (keys and numbers of items, which may hold
+        secrets) and a sentence. Raises ConfigError when ``value`` is nested deeper than
+        :data:`MAX_DEPTH` or in itself.
         """
         if isinstance(value, str):
-            return _VARIABLE.sub(lambda match: self._value(match, path), value)
+            return _VARIABLE.sub(lambda match: self._value(match, at), value)
         if not isinstance(value, dict | list):
             return value
         if id(value) in self._inside or len(self._inside) > MAX_DEPTH:
-            raise ConfigError([f"{path}: is nested too deep or in itself; nothing here is"])
+            raise ConfigError(["configuration: is nested too deep or in itself; nothing here is"])
         if id(value) not in self._filled:
             self._inside.add(id(value))
             self._filled[id(value)] = (
-                {key: self.fill(item, _join(path, key)) for key, item in value.items()}
+                {key: self.fill(item, (*at, key)) for key, item in value.items()}
                 if isinstance(value, dict)
-                else [self.fill(item, f"{path}[{i}]") for i, item in enumerate(value)]
+                else [self.fill(item, (*at, i)) for i, item in enumerate(value)]
             )
             self._inside.remove(id(value))
         return self._filled[id(value)]
 
-    def _value(self, match: re.Match[str], path: str) -> str:
+    def _value(self, match: re.Match[str], at: tuple[object, ...]) -> str:
         found = self._environ.get(match["name"], match["default"])
         if found is None:
             self.problems.append(
-                f"{path}: the environment variable {match['name']} is not set; set it"
+                (at, f"the environment variable {match['name']} is not set; set it")
             )
             return match[0]
         return found
-
-
-def _join(path: str, key: object) -> str:
-    return f"{path}.{key}" if path else str(key)

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.config import Config, config_schema, load_config, parse_config
+from streamer.config import (
+    Config,
+    Http,
+    config_schema,
+    load_config,
+    parse_camera,
+    parse_config,
+)
 from streamer.errors import ConfigError
 
 SECRET = "hunter2-canary"
@@ -71,17 +78,51 @@ def test_every_fault_is_listed_with_its_path() -> None:
     text = "\n".join(found)
     for path in (
         "cameras.door.evry: unknown key; did you mean every?",
-        "cameras.Yard!: a camera's name",
+        "cameras.<key 2>: a camera's name",
         "cameras.gate.source: ",
         "cameras.gate.every: ",
         "model.input_size: must be a multiple of 32; 640 and 672",
         "model.confidence: ",
         "device: must be auto, cpu, cuda",
         'http.bind: must be "host:port"',
-        "colour: unknown key",
+        "<key 5>: unknown key",
     ):
         assert path in text, (path, text)
     assert len(found) == 9
+
+
+def test_a_key_that_may_be_half_a_password_is_told_by_its_place() -> None:
+    half = f"G3heim{SECRET}@127.0.0.1/stream2"
+    url = f"rtsp://u:{SECRET}@h/x"
+    for values, says in (
+        ({"cameras": {"a": {"source": "rtsp://viewer:pa", half: None}}},
+         "cameras.a.<key 2>: unknown key (not shown, it may be part of a password; "),
+        ({"cameras": {"a": {"source": "demo:", "hunter2": 1}}}, "cameras.a.<key 2>: "),
+        ({"cameras": {url: {"source": "webcam:x"}}}, "cameras.<key 1>.source: "),
+        ({"cameras": {url: {"source": "demo:"}}}, "cameras.<key 1>: a camera"),
+        ({"cameras": {url: None}}, "cameras.<key 1>: must be a section"),
+        ({"cameras": {f"u:{SECRET}@h": {"source": "${GONE}"}}}, "cameras.<key 1>.source: the env"),
+        ({"cameras": {"a": DOOR}, url: {}}, "<key 2>: unknown key"),
+        ({"cameras": {"a": DOOR}, "publish": {half: {}}}, "publish.<key 1>: unknown key"),
+        ({"cameras": {"a": DOOR}, "http": {"tokens": {half: {}}}}, "http.tokens.<key 1>: unknown"),
+    ):  # fmt: skip
+        found = problems_of(values)
+        assert any(problem.startswith(says) for problem in found), found
+        assert "hunter2" not in str(found)
+
+
+def test_a_key_from_the_environment_is_told_as_it_is_named() -> None:
+    found = problems_of({"cameras": {"a": DOOR}}, {"STREAMER__HTTP__COLOUR": "red"})
+    assert found == [f"http.colour: unknown key; the keys here are {', '.join(Http.model_fields)}"]
+
+
+def test_a_camera_over_http_does_not_repeat_a_strange_key() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_camera("x", {"source": "demo:", "G3heimWort": 1, "evry": 2})
+    text = str(caught.value)
+    assert "cameras.x.<key 2>: unknown key" in text
+    assert "cameras.x.evry: unknown key; did you mean every?" in text
+    assert "G3heim" not in text
 
 
 @pytest.mark.parametrize(

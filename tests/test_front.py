@@ -68,7 +68,7 @@ def test_a_file_without_a_token_is_one_sentence(
     [
         ({"tokens": {"read": "short"}}, "http.tokens.read.0: must be 16 to 512"),
         ({"tokens": {"read": ["x" * 600]}}, "http.tokens.read.0: must be 16 to 512"),
-        ({"tokens": {"write": "x" * 20}}, "http.tokens.write: unknown key"),
+        ({"tokens": {"write": "x" * 20}}, "http.tokens.<key 1>: unknown key"),
         ({"origins": ["https://wall.example/"]}, "http.origins.0: must be an origin"),
         ({"origins": ["*"]}, "http.origins.0: must be an origin"),
         ({"tls": {"key": "a.pem"}}, "http.tls.certificate: is required"),
