@@ -209,7 +209,7 @@ def bench(
         config = parse_config({"cameras": {"camera": {"source": "demo:"}}}, environ)
         folder = Path.cwd()
     else:
-        config, folder = load_config(path, environ), path.resolve().parent
+        config, folder = load_config(path, environ), path.absolute().parent
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:

@@ -46,6 +46,7 @@ from streamer.terminal import (
 if TYPE_CHECKING:
     from streamer.app import App
     from streamer.config import Config
+    from streamer.reload import Fingerprint
 
 cli = typer.Typer(
     name="streamer",
@@ -127,14 +128,16 @@ def run(
     signals = StopSignals()
     limit_arenas()
     from streamer.config import load_config
+    from streamer.reload import fingerprint
 
-    path = config.resolve()
+    path = config.absolute()  # links in it may come to lead elsewhere
+    seen = fingerprint(path)  # before it is read, so that no later edit is missed
     _run(
         load_config(config, os.environ),
         signals,
         base_folder=path.parent,
         seconds=seconds,
-        followed=path if reload else None,
+        followed=(path, seen) if reload else None,
     )
 
 
@@ -170,7 +173,7 @@ def _run(
     base_folder: Path,
     seconds: float | None,
     browser: bool = False,
-    followed: Path | None = None,
+    followed: tuple[Path, Fingerprint] | None = None,
 ) -> None:
     from streamer.app import App
     from streamer.console import Watch, print_ledger
@@ -181,9 +184,11 @@ def _run(
     _say_where(app, browser=browser)
     ended = threading.Event()
     if followed is not None:
+        path, seen = followed
         threading.Thread(
-            target=follow, args=(followed, app, os.environ, ended), name="config", daemon=True
-        ).start()
+            target=follow, args=(path, app.roster.apply, os.environ, ended),
+            kwargs={"seen": seen}, name="config", daemon=True,
+        ).start()  # fmt: skip
     try:
         with Watch(app.status):
             app.run(seconds=seconds)
@@ -217,7 +222,7 @@ def check(config: ConfigFile) -> None:
     from streamer.config import load_config
 
     settings = load_config(config, os.environ)
-    if not check_all(settings, base_folder=config.resolve().parent, environ=os.environ):
+    if not check_all(settings, base_folder=config.absolute().parent, environ=os.environ):
         raise typer.Exit(EXIT_FAILED)
 
 

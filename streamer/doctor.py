@@ -103,7 +103,7 @@ def checks(
             ]
         else:
             problems = [Finding("configuration", "good", f"{config} can be used")]
-    folder = Path.cwd() if config is None else config.resolve().parent
+    folder = Path.cwd() if config is None else config.absolute().parent
     patient = _Patient(loaded, folder, environ, cache)
     found = [
         Check("versions", lambda: _versions(patient), 2 + len(_LIBRARIES)),

@@ -4,6 +4,7 @@
 
     StreamerError
     ├── ConfigError            the configuration cannot be used            (exit code 2)
+    │   └── Unreadable         … since its file cannot be read, now (in yaml_file.py)
     ├── MissingDependency      an optional package is not installed        (exit code 1)
     ├── ModelError             a model cannot be found, fetched or trusted (exit code 1)
     ├── DeviceError            the device asked for is not there, or is lost    (exit code 1; 70)

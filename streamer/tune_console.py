@@ -69,7 +69,7 @@ def tune(
             [f"cameras give up to 100 frames a second, faces are 10 to {FACE_PX} pixels wide, and "
              "there is one camera and some time at least; give others"]
         )  # fmt: skip
-    config, folder = load_config(path, environ), path.resolve().parent
+    config, folder = load_config(path, environ), path.absolute().parent
     live = live_cameras(config)
     if not live:
         raise ConfigError(["cameras: none is live, and files are read whole; tune a live camera"])

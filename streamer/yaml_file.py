@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,10 @@ MAX_FILE_BYTES = 1 << 20
 MAX_DEPTH = 20
 _QUOTED = re.compile(r"""(?P<sign>'(?:<[a-z ]+>|[][{},:?&*!|>-])')|'.*'|".*\"""", re.DOTALL)
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
+
+
+class Unreadable(ConfigError):
+    """The system does not let the file be read, now; later it may."""
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -38,15 +44,14 @@ _UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _uni
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in ``path``. Raises ConfigError, naming the line, when it cannot be read."""
+    """The mapping in the file at ``path``.
+
+    Raises :class:`Unreadable` when the system does not give it, else ConfigError, naming the line.
+    """
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ConfigError(
-                [f"{path}: a configuration is at most 1 MiB; is this the right file?"]
-            )
-        text = path.read_text(encoding="utf-8-sig")
+        text = _bytes_of(path).decode("utf-8-sig")
     except OSError as error:
-        raise ConfigError(
+        raise Unreadable(
             [f"{path}: cannot be read ({error.strerror}); name a YAML file, see configs/"]
         ) from None
     except UnicodeDecodeError:
@@ -62,6 +67,23 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ConfigError([f'{path}: must start with "cameras:" and name at least one camera'])
     return values
+
+
+def _bytes_of(path: Path) -> bytes:
+    """What is in the file at ``path``; it never waits, as opening a pipe would."""
+    with open(path, "rb", opener=_open_now) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ConfigError(
+                [f"{path}: is a pipe or a device and no file; write the configuration to a file"]
+            )
+        content = file.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise ConfigError([f"{path}: a configuration is at most 1 MiB; is this the right file?"])
+    return content
+
+
+def _open_now(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _problem(error: yaml.MarkedYAMLError) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from streamer.config import load_config
 from streamer.errors import ConfigError
-from streamer.yaml_file import Variables, read_yaml
+from streamer.yaml_file import Unreadable, Variables, read_yaml
 
 SECRET = "hunter2-canary"
 
@@ -52,12 +53,20 @@ def test_hostile_files_give_a_sentence(tmp_path: Path, text: str) -> None:
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     for path in (tmp_path / "none.yaml", tmp_path):
-        with pytest.raises(ConfigError, match="cannot be read"):
+        with pytest.raises(Unreadable, match="cannot be read"):
             load_config(path, {})
     binary = tmp_path / "b.yaml"
     binary.write_bytes(b"\xff\xfe\x00cameras")
     with pytest.raises(ConfigError, match="UTF-8"):
         load_config(binary, {})
+
+
+def test_a_pipe_or_a_device_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.yaml"
+    os.mkfifo(pipe)
+    for path in (pipe, Path("/dev/zero")):
+        with pytest.raises(ConfigError, match="is a pipe or a device and no file; write"):
+            load_config(path, {})
 
 
 def test_shared_parts_are_read_once(tmp_path: Path) -> None:
