@@ -34,7 +34,12 @@ LANDMARKS: Final = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right"
 # Every pattern reads each character a bounded number of times, so a line of any length is quick.
 _USERINFO = re.compile(r"(?<!\S)(?P<scheme>[^\s:]*:(?://)?)(?P<hidden>\S*)@(?P<rest>\S*)")
 _KEY = r"(?:[?&;][^=&?;\s'\"]+|pass(?:word|wd)?|pwd|token|secret)="
-_VALUES = re.compile(rf"(?P<key>{_KEY})[^&\s'\"]+", re.IGNORECASE)
+_OPTION = r"(?:(?:fps|delay)=[0-9.]{1,9}|size=[0-9]{1,5}x[0-9]{1,5}|frames=[0-9]{1,9}|live=[01])"
+_TEST = (
+    rf"(?<![^\s'\"=])(?:demo|synthetic):\?{_OPTION}(?:&{_OPTION}){{0,4}}(?=[,;)]?(?:[\s'\"]|\Z))"
+)
+"""A source that is no camera, when it is whole: there is nothing to hide in it."""
+_VALUES = re.compile(rf"(?P<test>{_TEST})|(?P<key>{_KEY})[^&\s'\"]+", re.IGNORECASE)
 _QUERY = re.compile(rf"\?|{_KEY}", re.IGNORECASE)
 _SCHEME = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*):(?://)?", re.IGNORECASE)
 
@@ -47,12 +52,13 @@ def redact(text: str) -> str:
     colon before an ``@``, everything between the two (``admin:secret@host``); and the values of
     a query or of a ``password=``. Where a query seems to begin before that ``@``, it may be of
     the query, so the word after it goes too. Two URLs in a line with an ``@`` after the second
-    thus become one. Text without ``@`` and ``=`` never changes. Time grows with the length of
+    thus become one. Text without ``@`` and ``=`` never changes, nor do the options of ``demo:`` and
+    ``synthetic:``, which are sizes and rates. Time grows with the length of
     the text only.
     """
     if "@" in text:
         text = "\n".join(map(_without_userinfo, text.split("\n")))
-    return _VALUES.sub(r"\g<key>***", text)
+    return _VALUES.sub(lambda found: found["test"] or f"{found['key']}***", text)
 
 
 def _without_userinfo(line: str) -> str:

@@ -138,6 +138,10 @@ def test_redacting_twice_changes_nothing_more(text):
         ("1: rtsp://u:p@h/x\n2: rtsp://v:q@i/y", "1: rtsp://***@h/x\n2: rtsp://***@i/y"),
         ("rtsp://u:p@h/x to rtsp://v:q@i/y", "rtsp://***@i/y"),  # too much rather than too little
         ("camera=door url=rtsp://u:p@h", "camera=door url=rtsp://***@h"),
+        ("synthetic:?fps=10&token=b", "synthetic:?fps=***&token=***"),
+        ("synthetic:?fps=10;size=s3cret", "synthetic:?fps=***"),
+        ("synthetic:?size=s3cret", "synthetic:?size=***"),
+        ("http://h/synthetic:?fps=10", "http://h/synthetic:?fps=***"),
     ],
 )
 def test_redact(text, shown):
@@ -159,6 +163,8 @@ def test_redact(text, shown):
         "stream.py:12: in frames",
         '  File "/app/a.py", line 3, in f\n@property',
         "a == b, x = 3",
+        "synthetic:?fps=10&size=320x192",
+        "cannot open 'Demo:?delay=2.5&fps=5' now",
         "rtsp://h/x failed\nwrite to bob@example.com",
     ],
 )

@@ -29,7 +29,7 @@ MEANINGS = {
     "hardware_decoding_unavailable": "The GPU does not decode this camera; the CPU does.",
     "started": "streamer runs; the addresses it listens on.",
     "config_applied": "The edited file is in force; which cameras came, went and changed.",
-    "config_refused": "The edited file is wrong; all goes on as before. Mend what `problems` says.",
+    "config_refused": "The edited file is wrong or cannot be read; all goes on as before. Mend what `problems` says.",
     "model_chosen": "`model: auto` chose this one, and why.",
     "device_fallback": "`device: auto` runs on the CPU where a GPU seems to be meant.",
     "workers_ignored": "A GPU has one worker; take `inference.workers` out.",

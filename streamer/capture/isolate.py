@@ -13,6 +13,7 @@ that a hostile stream took over must not reach further than its own process.
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import signal
@@ -158,7 +159,9 @@ class Isolated:
         try:
             return _Child(orders, self._environ)
         except OSError as error:
-            words = f"no decoder process could be started ({error.strerror}); free some memory"
+            full = error.errno in (errno.EMFILE, errno.ENFILE)
+            remedy = "raise the limit of open files (ulimit -n)" if full else "free some memory"
+            words = f"no decoder process could be started ({error.strerror}); {remedy}"
         raise SourceLost("error", f"{self.camera}: {words}")
 
     def _read(

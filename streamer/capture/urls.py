@@ -212,7 +212,8 @@ def _network_parts(text: str) -> tuple[str, str, Endpoint, str]:
         raise BadUrl(
             "the URL holds a space or a backslash; write them percent-encoded, %20 and %5C"
         )
-    encode = "a / ? # or @ inside a password must be percent-encoded (%2F %3F %23 %40)"
+    # An @ here would look, after the :// of the rest, like the end of a password.
+    encode = "a / ? # or at sign inside a password must be percent-encoded (%2F %3F %23 %40)"
     try:
         parts = urlsplit(text)
         host, port = parts.hostname or "", parts.port
@@ -222,7 +223,7 @@ def _network_parts(text: str) -> tuple[str, str, Endpoint, str]:
         ) from None
     userinfo, at, _ = parts.netloc.rpartition("@")
     if not at and "@" in text[len(scheme) + 3 :]:
-        raise BadUrl(f"an @ stands after the host; {encode}, and so must one in a path")
+        raise BadUrl(f"an at sign stands after the host; {encode}, and so must one in a path")
     if not host:
         raise BadUrl(f"the host is missing; write {scheme}://host/path")
     if not _is_host(host):
@@ -246,7 +247,10 @@ def _is_host(host: str) -> bool:
 def _options(text: str, known: set[str]) -> dict[str, str]:
     """The query options of ``scheme:?a=1&b=2``; each known one at most once."""
     scheme, _, query = text.partition(":")
-    usage = f"write {scheme.lower()}: alone or with ?" + "&".join(f"{k}=…" for k in sorted(known))
+    usage = (
+        f"write {scheme.lower()}: alone, or ? after it and any of {', '.join(sorted(known))} as "
+        "name=value, with & between them"
+    )
     if not query:
         return {}
     if not query.startswith("?"):

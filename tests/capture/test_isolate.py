@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -524,4 +525,19 @@ def test_a_machine_without_room_for_a_process(monkeypatch: pytest.MonkeyPatch) -
     frames, lost = one_life(misbehaving("end"))
     assert (frames, lost.reason) == ([], "error")
     assert "no decoder process could be started" in str(lost)
+    assert resources() == before
+
+
+def test_too_many_open_files_are_told_with_their_own_remedy() -> None:
+    before = resources()
+    usual = resource.getrlimit(resource.RLIMIT_NOFILE)
+    source = misbehaving("end")
+    few = len(list(Path("/proc/self/fd").iterdir())) + 1
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, usual[1]))
+    try:
+        frames, lost = one_life(source)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, usual)
+    assert (frames, lost.reason) == ([], "error")
+    assert "raise the limit of open files (ulimit -n)" in str(lost)
     assert resources() == before

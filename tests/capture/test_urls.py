@@ -21,6 +21,7 @@ from streamer.capture.urls import (
     synthetic_options,
     webcam_device,
 )
+from streamer.types import redact
 
 GOOD = [
     "rtsp://camera/stream",
@@ -112,6 +113,7 @@ def test_bad_sources_are_named_in_one_sentence(text: str, words: str | None) -> 
     assert words in problem
     assert "\n" not in problem
     assert "secret" not in problem
+    assert redact(f"cameras.a.source: {problem}") == f"cameras.a.source: {problem}"  # in the log
 
 
 @given(st.text(max_size=200) | st.text("rtsphfile:/@[]?#%&=.0123456789 dmov", max_size=60))
