@@ -27,6 +27,7 @@ BUILD = Path(__file__).resolve().parents[2] / "build"
 
 HASH = """camera => {
   const canvas = document.querySelector(`[data-camera="${camera}"] canvas`);
+  if (!canvas) return 0;  // the camera is not on the page yet
   const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
   let hash = 0;
   for (let i = 0; i < data.length; i += 4) hash = (hash * 31 + data[i]) | 0;
@@ -35,6 +36,7 @@ HASH = """camera => {
 VIVID = """camera => {
   // Pixels of a strong colour: the background and the square are grey, only boxes are not.
   const canvas = document.querySelector(`[data-camera="${camera}"] canvas`);
+  if (!canvas) return 0;  // the camera is not on the page yet
   const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
   let vivid = 0;
   for (let i = 0; i < data.length; i += 4) {
