@@ -85,7 +85,8 @@ class CameraLine:
         ``size`` is the long side of the detector's input; a face of a confidence below
         ``confident`` is none, unless it is one that is known. ``privacy`` is of the camera's name,
         whatever line it had.
-        ``before``: the line whose place it takes, if any. Frame numbers and counters go on.
+        ``before``: the line whose place it takes, if any. Frame numbers and counters go on,
+        and with the same source what it was lost for and the wait after a wrong password.
         ``reach``: the addresses that ``source`` may have, None for any; it is kept for a resume.
         """
         self.name = name
@@ -98,6 +99,7 @@ class CameraLine:
         self.camera = camera
         self.reach = reach
         self.stop = threading.Event()
+        earlier = before.source if before is not None and before.camera.url == camera.url else None
         self.source: Reconnecting | Once = (
             Reconnecting(
                 source,
@@ -106,6 +108,7 @@ class CameraLine:
                 first_frame_s=camera.first_frame_s,
                 first_epoch=at.epoch,
                 first_index=at.index,
+                before=earlier if isinstance(earlier, Reconnecting) else None,
             )
             if source.live
             else Once(source, first_epoch=at.epoch, first_index=at.index)

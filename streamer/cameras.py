@@ -152,8 +152,8 @@ class Cameras:
     def replace(self, name: str, camera: Camera, reach: Reach | None = None) -> None:
         """Watch ``camera`` under a name that is in use, with ``reach`` as of :meth:`add`.
 
-        Its frame numbers and counters go on, its epoch grows; what it is said to have lost is of
-        the new source only.
+        Its frame numbers and counters go on, its epoch grows. With the same source what it
+        has lost goes on too, and so does the wait after a wrong password.
         Raises ConfigError when there is no camera of this name.
         """
         self.detector(self._size(camera))

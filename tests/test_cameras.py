@@ -18,8 +18,11 @@ from streamer.config import Camera, Config, parse_config
 from streamer.errors import ConfigError
 from streamer.events import CameraEvent
 from streamer.inference.overload import Step
+from streamer.status import SourceState
 from streamer.testing import CollectingSink
 from streamer.types import Result
+from tests.faults.passwords import USER, Auth
+from tests.faults.server import Script, ScriptedCamera
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -125,6 +128,36 @@ def test_a_paused_camera_is_kept_and_says_so() -> None:
         running.app.roster.resume("a")  # it is not paused now: nothing happens
         running.wait_for("a")
         assert running.app.status().cameras[0].source.state == "live"
+
+
+def test_a_wrong_password_is_not_brought_sooner_by_pauses_and_edits() -> None:
+    auth = Auth("digest", password="another")
+    with ScriptedCamera(Script(auth=auth)) as camera:
+        source = camera.url(USER, "wrong")
+        with Running({"a": SMALL, "locked": {"source": source, "input_size": 320}}) as running:
+            app = running.app
+
+            def state() -> SourceState:
+                return app.status().cameras[1].source
+
+            def until(wanted: str) -> None:
+                end = time.monotonic() + 20
+                while state().state != wanted:
+                    assert time.monotonic() < end, state()
+                    time.sleep(0.02)
+
+            for round_ in range(6):  # while it is dialled, and while it waits
+                app.roster.pause("locked")
+                app.roster.resume("locked")
+                if round_ == 3:
+                    until("refused")
+            app.roster.replace("locked", Camera(source=source, input_size=320, every=2))
+            until("refused")
+            assert auth.tries == 1
+            assert state().losses == {"auth": 1}
+            app.roster.replace("locked", Camera(source=camera.url(USER, "another")))
+            until("live")
+            assert not state().losses
 
 
 def test_many_changes_at_once_leave_what_was_asked_last() -> None:

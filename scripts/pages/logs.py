@@ -16,6 +16,7 @@ MEANINGS = {
     "camera_connecting": "The camera is dialled; `attempt` counts.",
     "camera_live": "Pictures come.",
     "camera_lost": "It is lost, why (docs/cameras.md), and when it is dialled again.",
+    "camera_refused_before": "It was paused or edited during the wait after a wrong password; that goes on.",
     "camera_resumed": "It was quiet and came back by itself.",
     "camera_stalled": "Connected, and no picture for `stall_s`.",
     "camera_frozen": "Pictures come and do not change.",

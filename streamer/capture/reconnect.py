@@ -19,17 +19,17 @@ from __future__ import annotations
 import random as _random
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
 from typing import cast
 
-from streamer.capture.backoff import REFUSALS, Backoff
+from streamer.capture.backoff import LOCKING, REFUSALS, Backoff
+from streamer.capture.dials import Dials
 from streamer.capture.lines import Lines
 from streamer.capture.liveness import Flood, Stillness, StreamTime
 from streamer.capture.memory import trim
-from streamer.errors import LossReason, SourceLost
+from streamer.errors import SourceLost
 from streamer.protocols import Source
 from streamer.status import SourceState
 from streamer.types import Frame, SourceUrl, State
@@ -61,6 +61,7 @@ class Reconnecting:
         max_fps_in: float = 500.0,
         first_epoch: int = 0,
         first_index: int = 0,
+        before: Reconnecting | None = None,
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = _random.random,
     ) -> None:
@@ -70,7 +71,8 @@ class Reconnecting:
         and after ``first_frame_s`` without the first; here they only decide what :meth:`state`
         says meanwhile. ``healthy_after_s`` of frames reset the waits. Pictures that stay the same
         for ``frozen_s`` make the camera frozen; more than ``max_fps_in`` frames within a second
-        end its life.
+        end its life. ``before``: one whose place it takes, of the same ``url``; its counters and
+        the waits after a wrong password go on.
         """
         self._source = source
         self._stall_s = stall_s
@@ -78,19 +80,22 @@ class Reconnecting:
         self._healthy_after_s = healthy_after_s
         self._max_fps_in = max_fps_in
         self._clock = clock
-        self._backoff = Backoff(
+        waits = Backoff(
             first_s=first_backoff_s, most_s=max_backoff_s, auth_s=auth_backoff_s, random=random
         )
+        self._dials: Dials = Dials(waits, clock=clock) if before is None else before._dials
         self._lines = Lines(clock=clock, camera=getattr(source, "camera", ""), url=str(url))
         self._stillness = Stillness(frozen_s)
         self._flood = Flood(max_fps_in)
         self._time = StreamTime()
-        self._lock = threading.Lock()  # guards _losses and _state; the rest has one writer
-        self._losses: Counter[LossReason] = Counter()
+        self._lock = self._dials.lock  # guards its losses and _state; the rest has one writer
+        earlier = None if before is None else before.state()
+        self._damaged_before = 0 if earlier is None else earlier.decode_errors
+        self._jumps_before = 0 if earlier is None else earlier.timestamp_jumps
         self._state = SourceState("connecting", clock())
         self._newest_at: float | None = None
         self._handed_over = False  # whoever reads the frames has one and has not come back
-        self._attempts = 0
+        self._dialled = False
         self._first_epoch = first_epoch
         self._epoch = first_epoch - 1
         self._next_index = first_index
@@ -102,7 +107,8 @@ class Reconnecting:
         whose newest frame is older than ``stall_s`` is stalled, whatever was noted last.
         """
         with self._lock:
-            noted, losses = self._state, dict(self._losses)
+            noted, losses = self._state, dict(self._dials.losses)
+            attempts = self._dials.attempts
             newest_at = self._newest_at
             now = self._clock()  # after newest_at, so that no age is negative
         state, since_at, reason, detail = noted.state, noted.since_at, noted.reason, noted.detail
@@ -114,7 +120,7 @@ class Reconnecting:
                 else "check the camera and the network"
             )
             detail = f"no picture for {now - newest_at:.1f} s: {who}"
-        elif state == "connecting" and self._attempts and now - since_at >= self._first_frame_s:
+        elif state == "connecting" and self._dialled and now - since_at >= self._first_frame_s:
             reason = "no_frames"
             detail = f"no picture {now - since_at:.1f} s after dialling; check the camera"
         return replace(
@@ -124,31 +130,33 @@ class Reconnecting:
             reason=reason,
             detail=detail,
             losses=losses,
-            decode_errors=getattr(self._source, "decode_errors", 0),
-            attempts=self._attempts,
+            decode_errors=self._damaged_before + getattr(self._source, "decode_errors", 0),
+            attempts=attempts,
             frozen=state == "live" and self._stillness.frozen,
             newest_frame_at=newest_at,
             epoch=self._epoch if self._epoch >= self._first_epoch else None,
-            timestamp_jumps=self._time.jumps,
+            timestamp_jumps=self._jumps_before + self._time.jumps,
         )
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
         """Frames of all lives until ``stop``; never raises SourceLost."""
         try:
+            self._await_leave(stop)
             while not stop.is_set():
                 dialled_at = self._clock()
                 self._enter("connecting")
-                self._attempts += 1
-                self._lines.say("info", "camera_connecting", attempt=self._attempts)
+                attempt = self._dials.begin()
+                self._dialled = True
+                self._lines.say("info", "camera_connecting", attempt=attempt)
                 epoch = self._epoch
                 lost = yield from self._one_life(stop)
                 if lost is None:
                     break
                 alive_at = dialled_at if epoch == self._epoch else (self._newest_at or dialled_at)
-                wait_s = self._backoff.next_s(lost.reason, self._clock() - alive_at)
-                self._enter(
-                    "refused" if lost.reason in REFUSALS else "backing_off", lost, wait_s=wait_s
-                )
+                wait_s = self._dials.wait_s(lost, self._clock() - alive_at)
+                with self._lock:
+                    self._dials.losses[lost.reason] += 1
+                    self._lose(lost, wait_s)
                 self._lines.say(
                     "warning",
                     "camera_lost",
@@ -165,11 +173,26 @@ class Reconnecting:
             self._lines.catch_up(anyway=True)
             trim()
 
+    def _await_leave(self, stop: threading.Event) -> None:
+        """Wait as long as a refusal asks for that befell an earlier line of the same address."""
+        self._dials.await_verdict(stop, self._first_frame_s)
+        held = self._dials.still_held()
+        if held is not None and not stop.is_set():
+            lost, left_s = held
+            with self._lock:
+                self._lose(lost, left_s)
+            self._lines.say(
+                "warning", "camera_refused_before", reason=lost.reason, detail=str(lost),
+                retry_in_s=round(left_s, 2),
+            )  # fmt: skip
+            stop.wait(left_s)
+
     def _one_life(self, stop: threading.Event) -> Generator[Frame, None, SourceLost | None]:
         """Yield the frames of one life; return why it ended, or None when by ``stop``."""
         first_index = self._next_index
         healthy_since: float | None = None
         quiet_since = 0.0
+        decided = False
         frames = cast("Generator[Frame]", self._source.frames(stop))
         try:
             with closing(frames):
@@ -177,13 +200,15 @@ class Reconnecting:
                     now = self._clock()
                     if healthy_since is None:
                         healthy_since = now
+                        decided = True
+                        self._dials.decide(let_in=True)
                         self._begin(now)
                     elif now - quiet_since >= self._stall_s:
                         healthy_since = now
                         quiet_s = round(now - quiet_since, 1)
                         self._lines.say("info", "camera_resumed", quiet_s=quiet_s)
                     elif now - healthy_since >= self._healthy_after_s:
-                        self._backoff.reset()
+                        self._dials.reset()
                     self._newest_at = now
                     if self._flood.see(now):
                         return SourceLost(
@@ -200,9 +225,18 @@ class Reconnecting:
                     quiet_since = self._clock()  # what the reader took is not the camera's silence
         except SourceLost as lost:
             # A new one: the one that was raised holds the whole life, decoder and pictures.
-            return None if stop.is_set() else SourceLost(lost.reason, str(lost))
+            again = SourceLost(lost.reason, str(lost))
+            if not stop.is_set():
+                return again
+            if lost.reason in LOCKING:  # the camera counts it, whoever has stopped meanwhile
+                self._dials.wait_s(again, 0.0)
+                with self._lock:
+                    self._dials.losses[lost.reason] += 1
+            return None
         finally:
             self._handed_over = False
+            if not decided:
+                self._dials.decide()
         if stop.is_set():
             return None
         return SourceLost("eof", "the source ended; it is opened again")
@@ -229,16 +263,16 @@ class Reconnecting:
                 self._lines.say("info", "camera_moves")
         self._lines.catch_up()
 
-    def _enter(self, state: State, lost: SourceLost | None = None, *, wait_s: float = 0.0) -> None:
+    def _enter(self, state: State) -> None:
         with self._lock:
-            now = self._clock()
-            if lost is None:
-                # While dialling again, what ended the last life is still the news.
-                again = state == "connecting"
-                reason = self._state.reason if again else ""
-                detail = self._state.detail if again else ""
-            else:
-                reason, detail = lost.reason, str(lost)
-                self._losses[lost.reason] += 1
-            retry_at = None if lost is None else now + wait_s
-            self._state = SourceState(state, now, reason, detail, retry_at=retry_at)
+            # While dialling again, what ended the last life is still the news.
+            again = state == "connecting"
+            reason = self._state.reason if again else ""
+            detail = self._state.detail if again else ""
+            self._state = SourceState(state, self._clock(), reason, detail)
+
+    def _lose(self, lost: SourceLost, wait_s: float) -> None:
+        """With the lock held: say that it was lost, and is dialled again after ``wait_s``."""
+        now = self._clock()
+        state: State = "refused" if lost.reason in REFUSALS else "backing_off"
+        self._state = SourceState(state, now, lost.reason, str(lost), retry_at=now + wait_s)

@@ -80,7 +80,8 @@ class Lane(Generic[T]):
                     self._not_full.wait()
             self._tally.captured += 1  # a camera that waits for room has offered nothing yet
             if self._closed or fan._aborted:
-                self._tally.dropped["capture", "shutdown"] += 1
+                gone_itself = fan._lanes.get(self.name) is not self  # paused, replaced or removed
+                self._tally.dropped["capture", "removed" if gone_itself else "shutdown"] += 1
                 raise Closed(self.name)
             gone = self._one_too_many(label.kind is FREE)
             if gone is not None:

@@ -515,3 +515,41 @@ def test_nothing_of_a_lost_life_is_held_in_the_next() -> None:
     source.held = []
     assert len(list(wrap(source).frames(Stop(clock, most=4)))) == 8
     assert len(source.held) == 4
+
+
+def test_one_in_the_place_of_another_waits_out_its_refusal_and_keeps_its_counters() -> None:
+    clock = Clock()
+    source = Lives(clock, (1, 0.1, "reset"), (0, 0, "auth"), (1, 0.1, "eof"))
+    first = wrap(source, random=lambda: 0.0)
+    stop = Stop(clock, most=1)  # paused in the wait after the wrong password
+    list(first.frames(stop))
+    refused_at = source.dialled_at[1]
+    clock.now = refused_at + 3
+    second = wrap(source, before=first)
+    assert second.state().losses == {"reset": 1, "auth": 1}
+    frames = second.frames(Stop(clock, most=5))
+    next(frames)
+    assert source.dialled_at[2] >= refused_at + 60
+    state = second.state()
+    assert (state.attempts, state.decode_errors) == (3, first.state().decode_errors * 2)
+    frames.close()
+
+
+def test_a_refusal_that_comes_after_the_stop_still_holds_who_comes_next() -> None:
+    clock = Clock()
+    stop = threading.Event()
+
+    class Late(Lives):
+        def frames(self, stop: threading.Event) -> Iterator[Frame]:
+            stop.set()  # paused while it is being dialled
+            return super().frames(stop)
+
+    source = Late(clock, (0, 0, "auth"))
+    first = wrap(source)
+    list(first.frames(stop))
+    second = wrap(source, before=first)
+    waits = Stop(clock, most=1)
+    assert list(second.frames(waits)) == []
+    assert len(source.dialled_at) == 1
+    assert waits.waits[0] >= 60
+    assert second.state().losses == {"auth": 1}

@@ -673,7 +673,7 @@ def test_a_removed_lane_lets_go_what_waits_and_settles_what_is_held():
     ledger = lane.ledger()
     assert ledger.closes
     assert ledger.in_flight == 0
-    assert ledger.dropped == {("infer", "removed"): 2, ("capture", "shutdown"): 1}
+    assert ledger.dropped == {("infer", "removed"): 2, ("capture", "removed"): 1}
     fan.close(lanes=True)
     left = []
     for rest in fan.batches(4):
@@ -697,7 +697,7 @@ def test_a_lane_in_the_place_of_another_goes_on_with_its_counters_and_comes_afte
             first.put(4)
         now = second.ledger()
         assert (now.captured, now.waiting, now.held) == (4, 1, 1)
-        assert now.dropped == {("infer", "removed"): 1, ("capture", "shutdown"): 1}
+        assert now.dropped == {("infer", "removed"): 1, ("capture", "removed"): 1}
         assert now.closes
         held.settle(0, "detected")
     with next(other) as batch:
