@@ -18,7 +18,6 @@ from streamer.bridges import Bridge, open_bridges
 from streamer.cameras import Cameras
 from streamer.config import Config
 from streamer.engine import open_engine
-from streamer.errors import SourceLost
 from streamer.exposure import refuse_exposure
 from streamer.flow.channel import Channel
 from streamer.flow.fan import FanIn
@@ -264,7 +263,7 @@ class App:
         """Run until every file has ended, ``seconds`` have passed or :meth:`stop` is called.
 
         Raises StageFailure when a stage failed, StageStuck when one did not end, and SourceLost
-        when all else went well but a file could not be read.
+        when all else went well but a file could not be read, of a camera that is still there.
         """
         timer = threading.Timer(seconds or 0.0, self._group.stop)
         timer.daemon = True
@@ -285,9 +284,9 @@ class App:
         if self._group.left_behind:
             stages = ", ".join(self._group.left_behind)
             get_logger("app").warning("cameras_left_behind", stages=stages)
-        for failure in self._group.side_failures:
-            if isinstance(failure, SourceLost):
-                raise failure
+        failure = self._cameras.failure()
+        if failure is not None:
+            raise failure
 
     def stop(self) -> None:
         """Ask everything to end. Safe in a signal handler, from any thread, more than once."""

@@ -17,6 +17,7 @@ from streamer.capture.reach import Reach
 from streamer.capture.reconnect import Reconnecting
 from streamer.capture.schemes import make_source
 from streamer.config import Camera
+from streamer.errors import SourceLost
 from streamer.flow.fan import FanIn
 from streamer.flow.lane import Lane
 from streamer.flow.meters import Durations, Rate
@@ -99,6 +100,7 @@ class CameraLine:
         self.camera = camera
         self.reach = reach
         self.stop = threading.Event()
+        self.failure: SourceLost | None = None  # why its file could not be read
         earlier = before.source if before is not None and before.camera.url == camera.url else None
         self.source: Reconnecting | Once = (
             Reconnecting(

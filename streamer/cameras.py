@@ -235,6 +235,10 @@ class Cameras:
         if self._retuning.acquire(timeout=SETTLE_S):
             self._retuning.release()
 
+    def failure(self) -> SourceLost | None:
+        """Why a file could not be read, of the cameras that are there; None when all is well."""
+        return next((line.failure for line in self.lines() if line.failure is not None), None)
+
     def close(self) -> None:
         """End all cameras: what waits is still looked at, and nothing more is taken."""
         with self._lock:
@@ -273,7 +277,8 @@ class Cameras:
                     line.position, stop=line.stop, still=line.still if camera.motion else None,
                 )  # fmt: skip
             except SourceLost as lost:  # of a file: nobody dials it again, so say which it was
-                raise SourceLost(lost.reason, f"camera {name}, {camera.url}: {lost}") from None
+                line.failure = SourceLost(lost.reason, f"camera {name}, {camera.url}: {lost}")
+                log.error("file_unreadable", camera=name, reason=lost.reason, detail=str(lost))
             finally:
                 line.lane.close()
                 self._close_when_over()

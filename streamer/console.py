@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from streamer.errors import StreamerError
 from streamer.log import get_logger
 from streamer.status import CameraStatus, Status
 
@@ -114,9 +116,22 @@ def ledger_lines(status: Status) -> list[str]:
     return lines
 
 
+class _Output(Console):
+    """Standard output. That nobody reads it any more is told as any output that is gone."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise StreamerError; rich and click would end the program without a word."""
+        # Nothing may be flushed to it at the end either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise StreamerError("the output cannot be written (Broken pipe); give it another place")
+
+
 def print_ledger(status: Status) -> None:
-    """Print the ledger to standard output, in the shape that fits where it goes."""
-    console = Console() if sys.stdout.isatty() else Console(width=160)
+    """Print the ledger to standard output, in the shape that fits where it goes.
+
+    Raises StreamerError when nobody reads it any more.
+    """
+    console = _Output() if sys.stdout.isatty() else _Output(width=160)
     if console.width < TABLE_WIDTH:
         for line in ledger_lines(status):
             console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -15,7 +15,7 @@ import pytest
 from streamer.app import App
 from streamer.client import subscribe
 from streamer.config import Camera, Config, parse_config
-from streamer.errors import ConfigError
+from streamer.errors import ConfigError, SourceLost
 from streamer.events import CameraEvent
 from streamer.inference.overload import Step
 from streamer.status import SourceState
@@ -158,6 +158,35 @@ def test_a_wrong_password_is_not_brought_sooner_by_pauses_and_edits() -> None:
             app.roster.replace("locked", Camera(source=camera.url(USER, "another")))
             until("live")
             assert not state().losses
+
+
+def test_a_file_that_fails_is_no_failure_of_the_run_once_it_is_removed() -> None:
+    ended: list[SourceLost | None] = []
+
+    def run() -> None:
+        try:
+            app.run()
+        except SourceLost as lost:
+            ended.append(lost)
+        else:
+            ended.append(None)
+
+    for removed in (True, False):
+        app = App(config({"a": SMALL}), base_folder=ROOT, environ={}, extra_sinks={})
+        running = threading.Thread(target=run)
+        running.start()
+        app.roster.add("gone", Camera(source="nowhere.mp4"))
+        until = time.monotonic() + 20
+        while app.status().cameras[1].source.state != "refused":
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        if removed:
+            app.roster.remove("gone")
+        app.stop()
+        running.join(20)
+        assert not running.is_alive()
+    assert ended[0] is None
+    assert "camera gone, nowhere.mp4" in str(ended[1])
 
 
 def test_many_changes_at_once_leave_what_was_asked_last() -> None:

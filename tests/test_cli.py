@@ -195,6 +195,20 @@ def test_a_reader_that_leaves_early_is_no_error(astronaut_file: Path) -> None:
     assert done.stderr == ""
 
 
+def test_a_ledger_that_nobody_reads_any_more_is_told(tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("cameras: {a: {source: 'synthetic:'}}\nhttp: null\npublish: {zeromq: null}")
+    with running("run", str(config), "--seconds", "0.5") as program:
+        assert program.stdout is not None and program.stderr is not None
+        program.stdout.close()
+        err = program.stderr.read()
+        code = program.wait(60)
+    assert code == 1
+    assert [line for line in err.splitlines() if not line.startswith("{")] == [
+        "streamer: the output cannot be written (Broken pipe); give it another place"
+    ]
+
+
 def test_verify_finds_a_changed_model(tmp_path: Path, model_bytes: bytes) -> None:
     changed = bytearray(model_bytes)
     changed[1000] ^= 1
