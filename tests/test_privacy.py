@@ -169,13 +169,15 @@ def test_in_what_an_rtsp_server_gets_of_the_whole_clip_no_face_is_found(
     try:
         source = {"source": str(resource("demo.mp4")), "privacy": "blur"}
         app_of(config({"clip": source}), extra_sinks={"send": Restreaming(server.port)}).run()
-        until(lambda: len(server.pictures()) == 250, 60.0)
+        # The end of a stream may swallow its last picture.
+        until(lambda: len(server.pictures()) >= 249, 60.0)
     finally:
         server.end()
     found, truth = [], load_truth()
     for n, image in enumerate(server.pictures()):
         faces = finder.detect([ArrayPicture(np.ascontiguousarray(image))])[0]
-        true = [face.bbox for face in truth.frames[n]]
+        near = truth.frames[max(0, n - 1) : n + 2]
+        true = [face.bbox for frame in near for face in frame]
         overlaps = iou_table(faces.boxes, true)
         found += [(n, *row) for row in overlaps if row.size and row.max() >= SAME]
     assert found == []
