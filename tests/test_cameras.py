@@ -247,8 +247,8 @@ def test_too_much_for_a_while_makes_no_result_old_and_leaves_nothing_behind() ->
         assert lost > 0  # there really was too much to do
         for number in range(2, 16):
             app.roster.remove(f"more-{number}")
-        # Before long every frame of the two is looked at again.
-        for _ in range(10):
+        # Before long every frame of the two is looked at again (a busy machine needs long).
+        for _ in range(40):
             before = {c.name: c.ledger for c in app.status().cameras}
             running.wait_for("a", 15)
             now = {c.name: c.ledger for c in app.status().cameras}

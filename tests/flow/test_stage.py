@@ -528,6 +528,7 @@ try:
 except StageStuck as stuck:
     print(stuck.names, stuck, flush=True)
     sys.exit(1)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)  # at its end Python takes its own handlers away
 print("ended", channel.stats().dropped, flush=True)
 """
 
