@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -14,6 +15,10 @@ from tests.faults.server import AUDIO, other_codec
 OPEN_S = 4.0
 """Longest dialling, seconds; what the stream holds is looked at for as long again at most."""
 FIRST_FRAME_S = 10.0
+FREE_WAITS = 4
+"""So many waits after losses in a row may be nothing."""
+LEAST_S = 14.0
+"""Each later one is 15 s and more, less a part for what the dial took."""
 
 
 def dialled_into(
@@ -56,6 +61,17 @@ def row_8(take: Take) -> None:
 
 def row_8b(take: Take) -> None:
     dialled_into(take, "no_frames", FIRST_FRAME_S, act="stall")
+
+
+def waits_grow(take: Take, since: float) -> None:
+    """The waits that the log told since then must be as long as backoff.py promises."""
+    told = [json.loads(line) for line in take.log_lines(since) if '"camera_lost"' in line]
+    waits = [line["retry_in_s"] for line in told]
+    late = waits[FREE_WAITS:]
+    if late:
+        take.record.note(f"shortest wait from the fifth on {min(late):.1f} s")
+    take.record.require(all(wait >= LEAST_S for wait in late), f"it waited only {waits} s")
+    take.record.require(max(waits, default=0.0) > FIRST_WAIT_S, f"waits do not grow: {waits} s")
 
 
 def row_10(take: Take) -> None:
