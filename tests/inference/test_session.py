@@ -177,6 +177,33 @@ def test_a_provider_that_fails_in_mid_run_never_becomes_the_cpu(capfd) -> None:
     inner._sess = real
 
 
+@pytest.fixture
+def bounded(monkeypatch):
+    """Ends all runs of ``onnxruntime`` that were begun, in 30 s.
+
+    No signal breaks into a run, pytest's own limit neither: a test of our limits that fails would
+    hang. Ended so, a run fails by another error than the one that the test looks for.
+    """
+    made = []
+
+    def options():
+        made.append(real())
+        return made[-1]
+
+    def end() -> None:
+        for each in made:
+            each.terminate = True
+
+    real = onnxruntime.RunOptions
+    monkeypatch.setattr(onnxruntime, "RunOptions", options)
+    timer = threading.Timer(30.0, end)
+    timer.start()
+    yield
+    timer.cancel()
+    timer.join()
+
+
+@pytest.mark.usefixtures("bounded")
 def test_a_run_that_never_ends_is_ended_counted_and_the_session_lives_on(capfd) -> None:
     opened = open_cpu(onnxruntime, looping_model(), threads=1, spin=False)
     session = Session(
