@@ -60,15 +60,17 @@ class Engine:
     def __init__(
         self,
         model: str,
-        open_on: Callable[[int, bool], Session],
+        open_on: Callable[[str, int, bool], Session],
         *,
+        device: str,
         cores: int,
         cameras: int,
         workers: int | None,
         max_batch: int | None,
     ) -> None:
-        """``open_on`` opens a session for so many threads that spin or not.
+        """``open_on`` opens a session on a device, for so many threads that spin or not.
 
+        ``device`` is for the start; later sessions are opened on what the first really runs on.
         ``workers`` and ``max_batch`` are what the configuration says, None where it leaves it.
         """
         self.model = model
@@ -77,7 +79,7 @@ class Engine:
         self._fixed = workers is not None
         threads = max(1, cores // workers) if workers else self._threads_for(cameras)
         self._threads = threads
-        self.session = open_on(threads, threads > 1 and workers in (None, 1))
+        self.session = open_on(device, threads, threads > 1 and workers in (None, 1))
         if self.session.provider in ("cuda", "tensorrt"):
             self._fixed = True
             self.workers, self.max_batch = 1, max_batch or MAX_BATCH
@@ -148,8 +150,9 @@ class Engine:
                 if threads in self._spare:
                     session = self._spare[threads]
                 else:
-                    session = self._open_on(threads, threads > 1)
-                session.memory, session.hangs = self.session.memory, self.session.hangs
+                    # "auto" is decided once: a GPU that is free now was not there at the start.
+                    session = self._open_on(self.session.provider, threads, threads > 1)
+                    session.succeed(self.session)
                 for detector in self._detectors:
                     detector.use(session, *WARM_UP, self._at_once(threads))
             except StreamerError as error:
@@ -244,14 +247,13 @@ def _open(
         fold=options.fold,
     )
 
-    def open_on(threads: int, spin: bool) -> Session:
-        return open_session(
-            model.content, device=config.device, threads=threads, spin=spin, gpu=gpu
-        )
+    def open_on(device: str, threads: int, spin: bool) -> Session:
+        return open_session(model.content, device=device, threads=threads, spin=spin, gpu=gpu)
 
     return Engine(
         model.name,
         open_on,
+        device=config.device,
         cores=usable_cores(),
         cameras=cameras,
         workers=options.workers,

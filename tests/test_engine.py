@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
+from structlog.testing import capture_logs
 
 from streamer import engine as module
+from streamer.app import App
 from streamer.config import Config, Model, parse_config
 from streamer.cores import usable_cores
 from streamer.engine import Engine, open_engine
-from streamer.errors import DeviceError
+from streamer.errors import DetectionFailed, DeviceError
+from streamer.inference import session as door
 from streamer.inference.choose import Choice
 from streamer.inference.cuda import BoundNetwork, GpuOptions, batch_sizes
 from streamer.inference.detector import RetinaFace
 from streamer.inference.gpu_memory import GpuMemory
+from streamer.inference.providers import open_cpu
 from streamer.inference.session import Session, open_session
 from streamer.status import GpuUse
 from streamer.vision.picture import ArrayPicture
@@ -135,16 +141,21 @@ class Opened:
     def __init__(self, model_bytes: bytes) -> None:
         self.model_bytes = model_bytes
         self.asked: list[tuple[int, bool]] = []
+        self.devices: list[str] = []
         self.broken = False
 
-    def __call__(self, threads: int, spin: bool) -> Session:
+    def __call__(self, device: str, threads: int, spin: bool) -> Session:
         if self.broken:
             raise DeviceError("no; try later")
         self.asked.append((threads, spin))
+        self.devices.append(device)
         return open_session(self.model_bytes, device="cpu", threads=1, spin=False)
 
     def engine(self, cores: int, cameras: int, workers: int | None = None) -> Engine:
-        return Engine("m", self, cores=cores, cameras=cameras, workers=workers, max_batch=None)
+        return Engine(
+            "m", self, device="auto",
+            cores=cores, cameras=cameras, workers=workers, max_batch=None,
+        )  # fmt: skip
 
 
 def test_threads_of_a_run_follow_the_cameras_as_they_come_and_go(model_bytes: bytes) -> None:
@@ -152,10 +163,12 @@ def test_threads_of_a_run_follow_the_cameras_as_they_come_and_go(model_bytes: by
     engine = opened.engine(cores=8, cameras=1)
     detector = engine.detector(Model(), 128)
     first = engine.session
-    first.memory.splits, first.hangs = 3, 1
+    first.memory.splits = 3
+    first._watchdog.count_hang()
     for cameras in (1, 2, 3, 8, 100, 0, 1):
         engine.retune(cameras)
     assert opened.asked == [(8, True), (4, True), (2, True), (1, False), (8, True)]
+    assert opened.devices == ["auto", *["cpu"] * 4]  # what auto became, it stays
     assert engine.session is not first
     assert (engine.session.memory.splits, engine.session.hangs) == (3, 1)
     assert engine.session.warmed  # before it was used
@@ -185,14 +198,63 @@ def test_a_camera_that_comes_and_goes_opens_nothing_again(model_bytes: bytes) ->
     engine = opened.engine(cores=2, cameras=1)
     engine.detector(Model(), 128)
     first = engine.session
-    for _ in range(3):
+    for times in (1, 2, 3):
         engine.retune(2)
         assert engine.session is not first
-        engine.session.hangs = 4
+        engine.session._watchdog.count_hang()
         engine.retune(1)
         assert engine.session is first
-        assert first.hangs == 4
+        assert first.hangs == times
     assert opened.asked == [(2, True), (1, False)]
+
+
+class Stubborn:
+    """A network whose run does not end, whatever it is told, until it is let go; then it fails."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.begun = threading.Event()
+
+    def run(self, batch: Any, options: Any) -> Any:
+        self.begun.set()
+        assert self.go.wait(60)
+        assert options.terminate
+        raise onnxruntime.capi.onnxruntime_pybind11_state.Fail("Exiting due to terminate flag")
+
+
+def test_a_run_that_hangs_is_seen_and_counted_whatever_session_is_used_by_then(
+    model_bytes: bytes,
+) -> None:
+    engine = Opened(model_bytes).engine(cores=8, cameras=1)
+    engine.detector(Model(), 128)
+    old, stubborn = engine.session, Stubborn()
+    network, old._network = old._network, stubborn  # type: ignore[assignment]
+    old._pace, old._first_s = None, 0.05
+    failed: list[DetectionFailed] = []
+
+    def hang() -> None:
+        with pytest.raises(DetectionFailed, match="did not end within") as caught:
+            old.run(np.zeros((1, 3, 64, 64), np.float32))
+        failed.append(caught.value)
+
+    worker = threading.Thread(target=hang)
+    worker.start()
+    try:
+        assert stubborn.begun.wait(30)
+        deadline = time.monotonic() + 30
+        while engine.session.stuck_s() == 0 and time.monotonic() < deadline:
+            stubborn.go.wait(0.01)
+        for cameras in (2, 3):  # kept as the spare one, and then not even that
+            before = engine.session.stuck_s()
+            engine.retune(cameras)
+            assert engine.session is not old
+            assert engine.session.stuck_s() > before > 0
+    finally:
+        old._network = network
+        stubborn.go.set()
+        worker.join(30)
+    assert len(failed) == 1
+    assert (engine.session.stuck_s(), engine.session.hangs) == (0, 1)
 
 
 def test_threads_that_were_chosen_by_hand_stay(model_bytes: bytes) -> None:
@@ -242,3 +304,50 @@ def test_auto_goes_by_the_gpu_only_where_it_is_really_used(
     settings = config({"a": {"source": "synthetic:"}}, model={"name": "auto"}, device="auto")
     assert open_engine(settings, base_folder=ROOT, environ={}, cameras=1).session.provider == "cpu"
     assert asked == [3 << 30, None]
+
+
+class BusyGpu:
+    """A build for GPUs on a machine whose GPU is full, until ``free``; it says how it was asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[str] = []
+        self.free = False
+        monkeypatch.setattr(door, "built_with", lambda ort, kind: True)
+        monkeypatch.setattr(door, "_open_proved", self.open)
+
+    def open(
+        self, ort: Any, model: bytes, asked: Any, device: str, threads: int, gpu: Any
+    ) -> Session:
+        self.asked.append(asked.kind)
+        if not self.free:
+            raise DeviceError("CUDA on GPU 0 cannot be used: out of memory; see nvidia-smi")
+        opened = open_cpu(ort, model, threads=threads, spin=False)
+        session = Session(opened, ort=ort, requested=device)
+        session.provider = "cuda"
+        return session
+
+
+def test_auto_falls_back_to_the_cpu_aloud_and_never_changes_while_it_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gpu = BusyGpu(monkeypatch)
+    monkeypatch.setattr(module, "usable_cores", lambda: 2)
+    settings = config(
+        {"a": {"source": "synthetic:", "input_size": 128}},
+        device="auto", http=None, publish={"zeromq": None},
+    )  # fmt: skip
+    with capture_logs() as log:
+        app = App(settings, base_folder=ROOT, environ={})
+    first, engine = app.status(), app._engine
+    [told] = [line for line in log if line["event"] == "device_fallback"]
+    assert (told["log_level"], told["detail"]) == ("warning", first.device_warning)
+    assert (first.provider, first.requested_device) == ("cpu", "auto")
+    assert first.device_warning.startswith("running on the CPU, because CUDA on GPU 0 cannot be")
+    gpu.free = True
+    before = engine.session
+    engine.retune(2)
+    later = app.status()
+    assert engine.session is not before
+    assert (later.provider, engine.session.requested) == ("cpu", "auto")
+    assert later.device_warning == first.device_warning
+    assert gpu.asked == ["cuda"]  # once, at the start

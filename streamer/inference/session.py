@@ -106,7 +106,6 @@ class Session:
         self.warning = warning
         self.nodes = opened.nodes
         self.memory = MemoryCounts()
-        self.hangs = 0
         self.warmed: dict[tuple[int, ...], float] = {}
         self._errors = error_classes(ort)
         self._new_options = ort.RunOptions
@@ -127,6 +126,21 @@ class Session:
                 graphs=gpu.cuda_graphs and opened.kind == "cuda",
             )  # fmt: skip
         self._folding = None if fold is None else Folding(self._network, partial(fold, ports))
+
+    @property
+    def hangs(self) -> int:
+        """Runs that were ended for taking too long, those of the sessions before included."""
+        return self._watchdog.hangs
+
+    def succeed(self, before: Session) -> None:
+        """Take the place of another session of the same model, before this one is used.
+
+        Both count together from here on, and a run that still goes on in the other is seen in
+        :meth:`stuck_s` of both: what hangs does not get well because the session is another.
+        What was asked for, and why it is not used, stays as it was said at the start.
+        """
+        self.memory, self._watchdog = before.memory, before._watchdog
+        self.requested, self.warning = before.requested, before.warning
 
     def batch_size(self, pictures: int) -> int:
         """How many pictures to give to :meth:`run` for so many, so that nothing is copied.
@@ -222,7 +236,10 @@ class Session:
             self._watchdog.end(watched)
 
     def stuck_s(self) -> float:
-        """Seconds that a run goes on although it was told to end; 0 when none does."""
+        """Seconds that a run goes on although it was told to end; 0 when none does.
+
+        A run of any session in the line of :meth:`succeed`, the worst of them.
+        """
         return self._watchdog.stuck_s()
 
     def _failure(self, error: Exception, batch: Floats | Image, run: Watched) -> Exception:
@@ -234,7 +251,7 @@ class Session:
             )
         shape = shape_of(batch)
         if run.ended:
-            self.hangs += 1
+            self._watchdog.count_hang()
             return DetectionFailed(
                 f"a run of the model on a batch of shape {shape} did not end within "
                 f"{run.limit_s:.1f} s and was stopped; if it goes on, try another model or device"

@@ -41,7 +41,10 @@ class Watched:
 
 
 class Watchdog:
-    """Watches any number of runs at once, from any threads. ``clock`` is monotonic, seconds."""
+    """Watches any number of runs at once, from any threads. ``clock`` is monotonic, seconds.
+
+    ``hangs`` is how many runs failed because they were told to end; it only grows.
+    """
 
     def __init__(
         self, *, look_s: float = LOOK_S, clock: Callable[[], float] = time.monotonic
@@ -49,6 +52,7 @@ class Watchdog:
         """Nothing runs until the first :meth:`begin`."""
         self._look_s = look_s
         self._clock = clock
+        self.hangs = 0
         self._runs: set[Watched] = set()
         self._newest: Watched | None = None
         self._watching = False
@@ -71,6 +75,11 @@ class Watchdog:
     def end(self, run: Watched) -> None:
         """The run is over."""
         self._runs.discard(run)
+
+    def count_hang(self) -> None:
+        """One more run failed because it was told to end."""
+        with self._lock:
+            self.hangs += 1
 
     def stuck_s(self) -> float:
         """Seconds that the worst run goes on past its limit; 0 when none does."""
