@@ -178,9 +178,10 @@ class Cameras:
             self.replace(name, line.camera, line.reach)
 
     def retune(self) -> None:
-        """Fit the engine to the number of cameras, after some came or went.
+        """Fit the engine to the number of cameras, after some came or went; all there are count.
 
-        It may take seconds, in which everything else goes on.
+        Those that are paused or away may be back in a second. It may take seconds, in which
+        everything else goes on.
         """
         with self._retuning:
             if not self.over.is_set():

@@ -351,6 +351,16 @@ def test_a_paused_camera_is_stopped_at_once_however_long_it_dials() -> None:
         assert states["silent"] == "stopped"
 
 
+def test_cores_are_shared_for_all_cameras_that_are_there_the_paused_too() -> None:
+    asked: list[int] = []
+    with Running({"a": SMALL, "b": SMALL, "c": SMALL}) as running:
+        running.app._engine.retune = asked.append  # type: ignore[method-assign]
+        running.app.roster.pause("b")
+        running.app.roster.retune()
+        running.app.roster.remove("c")
+    assert asked == [3, 2]
+
+
 def test_a_stop_waits_for_an_engine_that_is_being_retuned() -> None:
     """A process that ends while a session is opened dies of a signal."""
     with Running({"a": SMALL, "b": SMALL}) as running:
