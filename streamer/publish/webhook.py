@@ -1,15 +1,9 @@
-"""Posts events to a web server, signed, again and again until it takes them.
-
-``http.client`` of Python is enough: it follows no redirect, obeys no proxy of the environment and
-bounds what it reads of an answer's head; what is here bounds the rest. One connection is kept.
-"""
+"""Posts events to a web server, signed, again and again until it takes them."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import http.client
-import socket
 import ssl
 import threading
 import time
@@ -21,6 +15,7 @@ from streamer.publish.link import Link, pause_s
 from streamer.publish.messages import Message, Messages
 from streamer.publish.outbox import Entry, Outbox
 from streamer.publish.pace import When
+from streamer.publish.posting import Posting
 from streamer.status import LinkStatus
 from streamer.types import Beat, CameraChange, Outcome, TrackChange
 
@@ -38,8 +33,6 @@ MOST_BYTES: Final = 16 * 2**20
 LONGEST_WAIT_S: Final = 3600.0
 """Longest wait that a server may ask for (``Retry-After``)."""
 
-_TIMEOUT_S: Final = 10.0  # to connect, and for each piece of an answer
-_ANSWER_BYTES: Final = 65536  # of an answer's body; a connection with more is not kept
 _AGAIN: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _FAREWELL_S: Final = 2.0
 _END_S: Final = 2.0
@@ -75,11 +68,10 @@ class WebhookSink:
     ) -> None:
         """Begin to wait for events."""
         parts = urlsplit(url)
-        self._https = parts.scheme == "https"
-        self._host, self._port = parts.hostname or "", parts.port
+        self._host = parts.hostname or ""
+        self._posting = Posting(self._host, parts.port, https=parts.scheme == "https", tls=tls)
         self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._secret = None if secret is None else secret.encode()
-        self._tls = tls
         self._headers = {"Content-Type": "application/json", "User-Agent": f"streamer/{version}"}
         if bearer is not None:
             self._headers["Authorization"] = f"Bearer {bearer}"
@@ -92,7 +84,6 @@ class WebhookSink:
             tracks=tracks, best=best, cameras=cameras,
         )  # fmt: skip
         self._outbox = Outbox(most=keep, most_bytes=MOST_BYTES)
-        self._connection: http.client.HTTPConnection | None = None
         self._deliveries = 0
         self._changed = threading.Condition()
         self._stopping = False
@@ -137,18 +128,9 @@ class WebhookSink:
             self._changed.notify()
         self._thread.join(_FAREWELL_S)
         if self._thread.is_alive():
-            self._hang_up()
+            self._posting.hang_up()
             self._thread.join(_END_S)
         self._link.lost("ended", len(self._outbox))
-
-    def _hang_up(self) -> None:
-        """End whatever the other thread waits for, where it waits for the server."""
-        one = None if self._connection is None else self._connection.sock
-        if one is not None:
-            try:
-                one.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # it ended by itself
 
     def _run(self) -> None:
         failures = 0
@@ -161,7 +143,7 @@ class WebhookSink:
             failures = self._deliver(entries, failures)
             if failures and self._stopping:
                 break
-        self._disconnect()
+        self._posting.close()
 
     def _deliver(self, entries: Sequence[Entry], failures: int) -> int:
         """Post one batch until it is taken, refused for good, or streamer stops.
@@ -202,16 +184,8 @@ class WebhookSink:
             mac = hmac.new(self._secret, at.encode() + b"." + body, hashlib.sha256)
             headers["Streamer-Signature"] = f"v1={mac.hexdigest()}"
         try:
-            if self._connection is None:
-                self._connection = self._connect()
-            self._connection.request("POST", self._path, body, headers)
-            answer = self._connection.getresponse()
-            answer.read(_ANSWER_BYTES)
-            status, asked = answer.status, answer.getheader("Retry-After", "")
-            if answer.will_close or not answer.isclosed():
-                self._disconnect()
+            status, asked = self._posting.post(self._path, body, headers)
         except Exception as error:  # noqa: BLE001 - it goes on, whatever a library raises
-            self._disconnect()
             return None, f"{self._host} cannot be reached ({_why(error)})", False
         if 200 <= status < 300:
             return None, None, False
@@ -222,18 +196,6 @@ class WebhookSink:
             "redirects are not followed, give its new URL" if status // 100 == 3 else "see there"
         )
         return None, f"{self._host} answers {status}: it refuses what is posted; {remedy}", True
-
-    def _connect(self) -> http.client.HTTPConnection:
-        if self._https:
-            return http.client.HTTPSConnection(
-                self._host, self._port, timeout=_TIMEOUT_S, context=self._tls
-            )
-        return http.client.HTTPConnection(self._host, self._port, timeout=_TIMEOUT_S)
-
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
 
 
 def _is_seconds(text: str) -> bool:
