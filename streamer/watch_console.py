@@ -107,7 +107,7 @@ def _next(heard: Subscription[Heard], recorder: Recorder | None) -> Heard | None
     except NothingHeard:
         return None
     if recorder is not None and not isinstance(one, HeartbeatEvent):
-        was_full = recorder.full
-        if not recorder.take(one, time.monotonic()) and not was_full:
-            complain("the recording is full; watching goes on without it (see --record-mb)")
+        had_ended = recorder.ended
+        if not recorder.take(one, time.monotonic()) and not had_ended:
+            complain(f"the recording has ended: {recorder.ended}; watching goes on without it")
     return one

@@ -1,6 +1,7 @@
 """`streamer watch` and `streamer replay`, as a user calls them."""
 
 import json
+import resource
 import signal
 from pathlib import Path
 
@@ -44,3 +45,20 @@ def test_a_file_that_is_no_recording_is_one_sentence(tmp_path: Path) -> None:
     assert streamer("replay", str(tmp_path / "gone")).returncode == 2
     done = streamer("replay", str(bad), "--bind", "tcp://0.0.0.0:5555")
     assert done.returncode == 78
+
+
+def test_watching_goes_on_where_the_recording_cannot(tmp_path: Path, recording: Path) -> None:
+    """A limit of the process on the size of files stands for a full disk."""
+    address, copy = f"tcp://127.0.0.1:{free_port()}", tmp_path / "copy"
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))  # noqa: E731
+    with (
+        running("replay", str(recording), "--bind", address, "--loop", "--speed", "5"),
+        running("watch", address, "--json", "--record", str(copy), preexec_fn=limit) as watcher,
+    ):
+        assert watcher.stdout is not None
+        assert all(json.loads(watcher.stdout.readline()) for _ in range(40))
+        watcher.send_signal(signal.SIGINT)
+        _, said = watcher.communicate(timeout=15)
+    assert f"{copy} cannot be written (File too large); watching goes on" in said
+    assert said.count("recording has ended") == 1
+    assert 0 < len(list(entries(copy))) < 40

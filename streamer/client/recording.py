@@ -7,6 +7,7 @@ The first line is ``{"schema": "streamer.recording/1", "wall_at": ...}``; each o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, BinaryIO, Final, Literal, NamedTuple
@@ -49,23 +50,26 @@ class _Line(msgspec.Struct, omit_defaults=True):
 class Recorder:
     """Writes what is heard to ``path``, ``max_bytes`` at most. Use it as a context.
 
-    ``began_at`` is the instant from which events are timed (any clock, seconds). ``full``: there
-    was no room for something. Raises ``FileExistsError`` rather than overwrite, and ``OSError``
-    where it cannot write.
+    ``began_at`` is the instant from which events are timed (any clock, seconds). ``ended`` says in
+    a sentence why nothing is written any more, once there is no room or the file cannot be
+    written; empty before. Raises ``FileExistsError`` rather than overwrite, and ``OSError`` where
+    it cannot begin the file; later it raises nothing.
     """
 
     def __init__(
         self, path: Path, *, max_bytes: int, began_at: float, wall_clock: Callable[[], float]
     ) -> None:
         """Begin the file."""
-        self.full = False
+        self.ended = ""
+        self._path = path
         self._began_at = began_at
         self._left = max_bytes
-        self._file: BinaryIO = path.open("xb")
-        self._write(msgspec.json.encode(_Head("streamer.recording/1", round(wall_clock(), 3))))
+        self._size = 0  # of what is whole
+        self._file: BinaryIO = path.open("xb", buffering=0)
+        self._append(msgspec.json.encode(_Head("streamer.recording/1", round(wall_clock(), 3))))
 
     def take(self, heard: Event | Notice, at: float) -> bool:
-        """Write an event or notice heard at the instant ``at``; False when there is no room."""
+        """Write an event or notice heard at the instant ``at``; False when the file has ended."""
         at_s = round(max(0.0, at - self._began_at), 6)
         if isinstance(heard, Event):
             line = _Line(at_s, topic=topic_of(heard).decode(), event=heard)
@@ -74,14 +78,27 @@ class Recorder:
         return self._write(msgspec.json.encode(line))
 
     def _write(self, line: bytes) -> bool:
+        if self.ended:
+            return False  # what comes after what was left out is not written either
         if len(line) + 1 > self._left:
-            self.full = True
-            self._left = 0  # what comes after what was left out is not written either
+            self.ended = f"{self._path} is as long as it may be (see --record-mb)"
             return False
-        self._left -= len(line) + 1
-        self._file.write(line + b"\n")
-        self._file.flush()
+        try:
+            self._append(line)
+        except OSError as error:
+            self.ended = f"{self._path} cannot be written ({error.strerror})"
+            with suppress(OSError):
+                self._file.truncate(self._size)  # no half a line
+            return False
         return True
+
+    def _append(self, line: bytes) -> None:
+        rest = memoryview(line + b"\n")
+        length = len(rest)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+        self._size += length
+        self._left -= length
 
     def __enter__(self) -> Recorder:
         """The recorder itself."""
@@ -94,7 +111,8 @@ class Recorder:
         trace: TracebackType | None,
     ) -> None:
         """Close the file."""
-        self._file.close()
+        with suppress(OSError):  # some network file systems tell only now; nothing can be done
+            self._file.close()
 
 
 def entries(path: Path) -> Iterator[Entry]:

@@ -1,6 +1,7 @@
 """Recordings: what is written comes back, and what is damaged says so."""
 
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,23 @@ def test_a_recording_has_a_bound_and_says_that_it_is_full(tmp_path: Path) -> Non
     assert not taken[-1]
     assert path.stat().st_size <= 3000
     assert len(list(entries(path))) == sum(taken) - 1
+
+
+def test_a_file_that_cannot_be_written_ends_at_a_whole_line(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    most, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Recorder(path, max_bytes=10**6, began_at=0.0, wall_clock=lambda: 1.7e9) as recorder:
+        assert recorder.take(decode(faces("door", 1, "b")), 0.0)
+        whole = path.read_bytes()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 50, hard))  # as a full disk does
+        try:
+            assert not recorder.take(decode(faces("door", 2, "b")), 1.0)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+        assert recorder.ended == f"{path} cannot be written (File too large)"
+        assert not recorder.take(decode(faces("door", 3, "b")), 2.0)  # though there were room again
+    assert path.read_bytes() == whole
+    assert len(list(entries(path))) == 1
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
