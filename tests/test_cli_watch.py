@@ -1,6 +1,7 @@
 """`streamer watch` and `streamer replay`, as a user calls them."""
 
 import json
+import os
 import resource
 import signal
 from pathlib import Path
@@ -43,6 +44,11 @@ def test_a_file_that_is_no_recording_is_one_sentence(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
     assert "no recording of `streamer watch --record`" in done.stderr
     assert streamer("replay", str(tmp_path / "gone")).returncode == 2
+    os.mkfifo(tmp_path / "pipe")
+    done = streamer("replay", str(tmp_path / "pipe"))
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "is no regular file" in done.stderr
     done = streamer("replay", str(bad), "--bind", "tcp://0.0.0.0:5555")
     assert done.returncode == 78
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 from types import TracebackType
 from typing import Annotated, Any, BinaryIO, Final, Literal, NamedTuple
 
@@ -21,6 +22,9 @@ from streamer.errors import StreamerError
 
 MAX_LINE: Final = 4 * 2**20
 """Bytes of one line: an event may have 1 MB."""
+
+LONGEST_S: Final = 366 * 86400.0
+"""Seconds that a recording may span; who publishes it again waits as long as it says."""
 
 
 class BadRecording(StreamerError, ValueError):
@@ -118,8 +122,11 @@ class Recorder:
 def entries(path: Path) -> Iterator[Entry]:
     """The events of a recording, in order; notices are passed over.
 
-    Raises :class:`BadRecording` at the line that is damaged, and ``OSError``.
+    Raises :class:`BadRecording` at the line that is damaged and where ``path`` is no regular file
+    (it is read more than once, and a pipe may never begin), and ``OSError``.
     """
+    if not S_ISREG(path.stat().st_mode):
+        raise BadRecording(f"{path} is no regular file; give what `streamer watch --record` wrote")
     with path.open("rb") as file:
         _read(_HEAD, file.readline(MAX_LINE), path, 1)
         number, last = 1, 0.0
@@ -130,6 +137,11 @@ def entries(path: Path) -> Iterator[Entry]:
             line = _read(_LINE, text, path, number)
             if line.at < last:
                 raise BadRecording(f"{path}: line {number} is before the one before it; damaged")
+            if line.at > LONGEST_S:
+                raise BadRecording(
+                    f"{path}: line {number} is more than {LONGEST_S / 86400:g} days after the "
+                    "beginning; damaged"
+                )
             last = line.at
             if line.topic is None:
                 continue

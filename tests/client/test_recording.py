@@ -1,6 +1,7 @@
 """Recordings: what is written comes back, and what is damaged says so."""
 
 import json
+import os
 import resource
 from pathlib import Path
 
@@ -85,6 +86,9 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
         (lambda text: text[:-20], "line 6 is cut off; all before it is good"),
         (lambda text: text.replace('"at":4.5', '"at":0.5'), "line 5 is before"),
         (lambda text: text.replace('"at":4.5', '"at":-1'), "line 5 is damaged"),
+        (lambda text: text.replace('"at":4.5', '"at":1e999'), "line 5 is damaged"),
+        (lambda text: text.replace('"at":4.5', '"at":1e300'), "line 5 is more than 366 days after"),
+        (lambda text: text.replace('"at":0.0', '"at":4e7'), "line 2 is more than 366 days after"),
         (lambda text: text.replace('"seq":4', '"seq":"x"'), "line 5 is not an event"),
         (lambda text: text.replace('"seq":4', '"seq":'), "line 5 is damaged"),
         (
@@ -119,3 +123,10 @@ def test_any_damage_is_read_or_told(tmp_path: Path, junk: bytes, at: int, cut: i
         list(entries(path))
     except BadRecording:
         pass
+
+
+def test_what_is_no_regular_file_is_refused_before_it_is_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
+        with pytest.raises(BadRecording, match="is no regular file; give what"):
+            next(entries(path))
