@@ -65,7 +65,9 @@ publish: {{zeromq: {{bind: "tcp://127.0.0.1:{events_port}"}}}}
     assert program.returncode == 0, err
     assert len(events) > 80
     assert_contiguous(events)
-    score = best_score(events)
+    # Of frames that were looked at: where faces are expected in between depends on how many
+    # looks a busy machine had to leave out, and is tested on files.
+    score = best_score([event for event in events if event["status"] == "detected"])
     assert score.recall >= 0.98, score
     assert score.precision >= 0.98, score
     camera = json.loads(status)["cameras"][0]
