@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streamer import __version__
-from streamer.capture.memory import limit_arenas
+from streamer.capture.memory import keep_for_good, limit_arenas
 from streamer.cli_keys import keys_cli
 from streamer.cli_measure import bench, tune
 from streamer.cli_models import models_cli
@@ -182,6 +182,7 @@ def _run(
     app = App(config, base_folder=base_folder, environ=os.environ)
     signals.end_with(app.stop)
     _say_where(app, browser=browser)
+    keep_for_good()
     ended = threading.Event()
     if followed is not None:
         path, seen = followed

@@ -51,6 +51,29 @@ def test_what_only_holds_itself_is_let_go_first():
         gc.enable()
 
 
+OLD = """
+import gc, weakref
+from streamer.capture import memory
+
+class Ring:
+    def __init__(self):
+        self.me = self
+
+gc.disable()
+memory.keep_for_good()
+ring = Ring()
+gone = weakref.ref(ring)
+gc.collect()  # it is of the oldest generation now
+del ring
+memory.trim()
+assert gone() is None
+"""
+
+
+def test_what_grew_old_is_let_go_too_once_what_is_loaded_is_kept_for_good():
+    subprocess.run([sys.executable, "-c", OLD], check=True, timeout=60)
+
+
 def test_another_c_library_is_no_error(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
     assert not memory.trim()
