@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import signal
 import subprocess
 import threading
@@ -35,6 +34,7 @@ class Taker:
         self, folder: Path, *, port: int = 0, login: tuple[str, str] | None = None
     ) -> None:
         command = [SYSTEM_PYTHON, str(SERVER), str(port), str(folder), "door", "yard"]
+        command += ["--times"]
         if login is not None:
             command += ["--user", login[0], "--password", login[1]]
         self.folder = folder
@@ -44,14 +44,15 @@ class Taker:
         )  # fmt: skip
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline().split()[1])
-        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.came = 0
+        """Pictures that came so far, of all streams."""
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            self._lines.put(line)
+            self.came += line.startswith("unit ")
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
