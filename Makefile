@@ -15,7 +15,7 @@ MODEL := models/retinaface_mnet025.onnx
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check bench bench-peers bench-cameras bench-streaming bench-viewers bench-events bench-gpu test-gpu faults soak fuzz fuzz-http docs docs-site screenshots constraints clean install install-dev packages
+.PHONY: help demo test check bench bench-peers bench-cameras bench-streaming bench-viewers bench-asked bench-events bench-gpu test-gpu faults soak fuzz fuzz-http docs docs-site screenshots constraints clean install install-dev packages
 
 help:
 	@echo "make demo            is the place to start. The rest:"
@@ -52,6 +52,9 @@ bench-streaming: install-dev $(MODEL) ## which settings are best by streaming ac
 bench-viewers: install-dev $(MODEL) ## what viewers cost, and from capture to the pixel in the page (ARGS=... goes to the first)
 	@$(BIN)/python -m benchmarks.viewers $(ARGS)
 	@$(BIN)/python -m benchmarks.page_latency
+
+bench-asked: install-dev $(MODEL) ## what fifty programs that send pictures cost the cameras (a minute and a half)
+	@$(BIN)/python -m benchmarks.asked $(ARGS)
 
 fuzz: install-dev ## bytes from strangers at the doors of publishing for MINUTES=10
 	@$(BIN)/python -m benchmarks.fuzz --minutes $(or $(MINUTES),10)

@@ -1,7 +1,8 @@
 """Fails a test that leaves threads or child processes behind.
 
 Threads that are not daemons would keep the program from ending; daemon threads of streamer's own
-stages (named capture:, infer, publish:, http) must be gone too. Each gets three seconds to end.
+stages (named capture:, relay:, infer, publish:, http) must be gone too. Each gets three seconds to
+end.
 """
 
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 GRACE_S = 3.0
-STAGES = ("capture:", "infer", "publish:", "http")
+STAGES = ("capture:", "relay:", "infer", "publish:", "http")
 OURS_TO_KEEP = ("resource_tracker", "multiprocessing.forkserver")
 """Python starts these once and ends them with itself."""
 

@@ -109,6 +109,10 @@ def fleet() -> str:
         graph("Viewers and files", "Who watches pictures now; files and sockets that are open.",
               Query(f"streamer_viewers{{{c}}}", "viewers"),
               Query(f'process_open_fds{{job="streamer", {c}}}', "open files")),
+        graph("Pictures sent to /detect", "Answers a second by HTTP status; pictures on their way.",
+              Query(or_none(f"sum by (status) (rate(streamer_detect_requests_total{{{c}}}{rate}))",
+                            "status"), "{{status}}"),
+              Query(f"streamer_detect_waiting{{{c}}}", "on their way")),
     ]  # fmt: skip
     instance = variable("instance", "streamer", "label_values(streamer_uptime_seconds, instance)",
                          several=True)  # fmt: skip

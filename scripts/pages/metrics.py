@@ -15,6 +15,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Time": ("stage", "latency", "newest"),
     "Queues": ("queue",),
     "Sinks and viewers": ("sink", "zeromq", "viewers", "viewer", "restream"),
+    "Pictures that are sent": ("detect",),
     "Inference": ("inference", "gpu"),
     "Load": ("overload", "input", "capacity", "workers", "service"),
     "The program": ("build", "uptime"),

@@ -47,6 +47,19 @@ class Tls:
         authorities = self.ca_file or ssl.get_default_verify_paths().cafile
         return {"tls_verify": "1"} | ({"ca_file": str(authorities)} if authorities else {})
 
+    def context(self) -> ssl.SSLContext:
+        """The same for a connection of our own. Raises ``OSError``."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if not self.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        elif self.ca_file is None:
+            context.load_default_certs()
+        else:
+            context.load_verify_locations(self.ca_file)
+            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the camera's own will do
+        return context
+
 
 VERIFIED: Final = Tls()
 """Certificates must be good by the word of the system's authorities."""
@@ -100,7 +113,7 @@ def live_options(
     """Options for a camera: ``scheme`` is one of :data:`PROTOCOLS`.
 
     Without ``wander`` an HTTP camera may not send us on to another address, neither by a redirect
-    nor by a playlist. Nothing prevents an RTSP camera from it.
+    nor by a playlist. Of an RTSP camera FFmpeg knows no such option; see relay.py.
     """
     options = {
         "max_pixels": str(max_pixels),

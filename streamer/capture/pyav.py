@@ -8,7 +8,8 @@ What was measured decides much here (docs/guides and the tests say how):
   Only decoded pictures count as life, and one deadline runs through name, dial and first picture.
 * A clean end of a live stream raises nothing; it is a loss all the same.
 * The text of every PyAV exception holds the URL with its password: it is never read.
-* FFmpeg follows an RTSP redirect to any host, password and all; only ``open_timeout_s`` bounds it.
+* FFmpeg follows an RTSP redirect to any host, password and all; ``open_timeout_s`` bounds it, and
+  for cameras with a ``reach`` a relay prevents it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
@@ -33,11 +34,12 @@ from av.video.stream import VideoStream
 
 from streamer.capture import ffmpeg
 from streamer.capture.av_picture import AvPicture, ColourConverter
+from streamer.capture.bounded import BoundedWay
 from streamer.capture.challenge import login_words
 from streamer.capture.ffmpeg import VERIFIED, Patience, Tls
 from streamer.capture.hardware import Decoding, GpuRefused
 from streamer.capture.reach import Reach
-from streamer.capture.reasons import too_large, unsupported, why
+from streamer.capture.reasons import too_large, unsupported, why, why_silent, why_untrusted
 from streamer.capture.resolve import Resolver
 from streamer.capture.urls import canonical_url, endpoint_of, file_path, scheme_of
 from streamer.errors import LossReason, SourceLost
@@ -106,7 +108,8 @@ class PyAvSource:
         A camera that gives no picture for ``read_timeout_s``, or none within ``first_frame_s`` of
         dialling, is lost; pictures of more than ``max_pixels`` are refused before they are
         decoded. ``reach``: the addresses that it may have, looked at with each dial; the one that
-        was looked at is dialled, but for TLS, where the certificate names the camera.
+        was looked at is dialled, but for HTTPS, where the certificate names the camera, and it may
+        not send us on to another.
         ``decoder`` is "auto", "software", "cuda" or "cuda:N" (see hardware.py); files
         are decoded by software, where nothing can get lost on the way to it. Raises ``ValueError``
         when it is unknown, ``url`` and ``live`` do not go together or the URL is bad.
@@ -127,7 +130,8 @@ class PyAvSource:
         self._converter = ColourConverter()
         self._decoding = Decoding(camera, decoder if live else "software", gpu_context)
         if live:
-            self._url, self._reach = url, reach
+            udp = transport == "udp"
+            self._bounded = None if reach is None else BoundedWay(url, reach, tls, udp=udp)
             self._target = canonical_url(url.reveal())
             endpoint = endpoint_of(url.reveal())
             self._name = str(endpoint)
@@ -167,23 +171,20 @@ class PyAvSource:
             raise self._lost("not_found", "is not there or is not a file; check the path")
         if stop.is_set():
             return
-        if self.live and self._reach is not None:
-            addresses = self._resolver.addresses
-            if not addresses or self._reach.denied(addresses):
-                words = (
-                    "has an address that a camera added over HTTP may not have; see docs/http.md"
+        with ExitStack() as way:
+            target = self._target
+            if self.live and self._bounded is not None:
+                self._target, target = way.enter_context(
+                    self._bounded.dialled(self._resolver.addresses, float(opening))
                 )
-                raise self._lost("unreachable", words)
-            if self._scheme in ("rtsp", "http"):
-                self._target = canonical_url(self._url.reveal(), addresses[0])
-        with closing(self._open(opening, reading)) as container:
-            yield from self._read(container, stop, reading)
+            with closing(self._open(target, opening, reading)) as container:
+                yield from self._read(container, stop, reading)
 
-    def _open(self, opening: Patience, reading: Patience) -> InputContainer:
+    def _open(self, target: str, opening: Patience, reading: Patience) -> InputContainer:
         asked_at, limit_s = self._clock(), float(opening)
         try:
             return av.open(
-                self._target,
+                target,
                 format="rtsp" if self._scheme in ("rtsp", "rtsps") else None,
                 # PyAV asks for their value at each wait, which its stubs do not know.
                 timeout=cast("Any", (opening, reading)) if self.live else None,
@@ -192,10 +193,9 @@ class PyAvSource:
         except FFmpegError as error:
             reason, words = why(error)
             if reason == "unreachable" and self._scheme in ("rtsps", "https"):
-                words = "cannot be reached or its certificate is not trusted; check both"
+                reason, words = why_untrusted()
             if self.live and self._clock() - asked_at >= limit_s - 0.05:
-                reason = "open_timeout"
-                words = f"did not answer within {limit_s:.3g} s; check that it is up"
+                reason, words = why_silent(limit_s)
         if self.live and reason == "auth":
             words = login_words(self._target)
         raise self._lost(reason, words)  # outside the except: no link to the error and its URL

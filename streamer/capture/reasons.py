@@ -42,6 +42,16 @@ def why(error: Exception) -> tuple[LossReason, str]:
     return "error", f"failed with {type(error).__name__}; try the address in a video player"
 
 
+def why_silent(limit_s: float) -> tuple[LossReason, str]:
+    """The same for a camera that did not answer the dial within ``limit_s`` seconds."""
+    return "open_timeout", f"did not answer within {limit_s:.3g} s; check that it is up"
+
+
+def why_untrusted() -> tuple[LossReason, str]:
+    """The same for a dial by TLS that failed; FFmpeg does not say whether by the certificate."""
+    return "unreachable", "cannot be reached or its certificate is not trusted; check both"
+
+
 def too_large(name: str, width: int, height: int, max_pixels: int) -> SourceLost:
     """``name`` (fit to print) sends pictures of a size that is more than ``max_pixels`` pixels."""
     return SourceLost(

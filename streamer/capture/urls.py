@@ -120,6 +120,15 @@ def canonical_url(text: str, address: str | None = None) -> str:
     return f"{scheme}://{userinfo}{endpoint}{quote(rest, safe=_KEEP)}"
 
 
+def relayed_url(text: str, relay: Endpoint) -> str:
+    """``text`` for whoever asks ``relay`` in the place of the camera, without TLS.
+
+    Raises :class:`BadUrl`.
+    """
+    _, userinfo, _, rest = _network_parts(text)
+    return f"rtsp://{userinfo}{relay}{quote(rest, safe=_KEEP)}"
+
+
 def endpoint_of(text: str) -> Endpoint:
     """Host and port of a network URL, for messages and look-ups. Raises :class:`BadUrl`."""
     return _network_parts(text)[2]

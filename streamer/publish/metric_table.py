@@ -163,6 +163,17 @@ METRICS: Final = (
     Metric("streamer_viewers_cut_off_total", "counter", (), "viewers",
            "Viewers sent away because they did not read.",
            "Rises: a program asks for pictures and forgets them."),
+    Metric("streamer_detect_requests_total", "counter", ("status",), "pictures",
+           "Pictures sent to `/detect`, by HTTP status of the answer (503: too many wait, the "
+           "cameras left no time, or the detector could not look). Absent where none are taken.",
+           "503 rises: more is sent than is left beside the cameras; docs/http.md. 4xx: it is no "
+           "picture, or too large a one."),
+    Metric("streamer_detect_duration_seconds", "histogram", (), "seconds",
+           "Time from the request to the answer, of pictures that were looked at (status 200).",
+           "Grows: cameras come first; see `streamer_capacity_frames_per_second`."),
+    Metric("streamer_detect_waiting", "gauge", (), "pictures",
+           "Pictures on their way now: being read, decoded, waiting or looked at.",
+           "At `http.detect.waiting` all the time: more is sent than can be looked at."),
     Metric("streamer_inference_provider_info", "gauge", ("requested", "active", "model"), "",
            "Always 1; its labels say the device asked for, the one in use and the model.",
            "`active` is the CPU where a GPU was meant: `streamer doctor` says what is missing."),

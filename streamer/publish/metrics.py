@@ -224,6 +224,11 @@ def _watching(watching: Watching) -> Iterator[_Sample]:
     for reason, pictures in watching.dropped.items():
         yield "streamer_viewer_dropped_total", (reason,), pictures
     yield "streamer_viewers_cut_off_total", (), watching.cut_off
+    if watching.asked_s is not None:
+        for status, pictures in watching.asked.items():
+            yield "streamer_detect_requests_total", (str(status),), pictures
+        yield "streamer_detect_duration_seconds", (), watching.asked_s
+        yield "streamer_detect_waiting", (), watching.asked_now
 
 
 def _queue(name: str, stats: ChannelStats) -> Iterator[_Sample]:

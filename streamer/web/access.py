@@ -12,7 +12,7 @@ import hmac
 import re
 from collections.abc import Callable, Collection, Mapping
 from http.cookies import CookieError, SimpleCookie
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 Role: TypeAlias = Literal["read", "control"]
 """What somebody may do: look (and send pictures), or change things too."""
@@ -23,6 +23,25 @@ COOKIE_S: Final = 30 * 24 * 3600
 
 _COOKIE: Final = re.compile(r"(?P<until>[0-9]{1,12})\.(?P<mac>[0-9a-f]{64})", re.ASCII)
 _LONGEST: Final = 1024
+
+
+class Shown(NamedTuple):
+    """What a request shows of itself: an Authorization header or our cookie, as it came."""
+
+    kind: Literal["authorization", "cookie"]
+    text: str
+
+
+def shown_in(headers: Mapping[bytes, bytes]) -> Shown | None:
+    """What a request shows; None when it shows nothing.
+
+    ``headers`` are by name, in lower case. An ``Authorization`` decides alone.
+    """
+    said = headers.get(b"authorization")
+    if said is not None:
+        return Shown("authorization", said.decode("latin-1").strip())
+    cookie = cookie_in(headers.get(b"cookie", b"").decode("latin-1"))
+    return None if cookie is None else Shown("cookie", cookie)
 
 
 class Access:
@@ -60,17 +79,12 @@ class Access:
                 found = role
         return found
 
-    def of_headers(self, headers: Mapping[bytes, bytes]) -> tuple[Role | None, bool]:
-        """The role that a request shows, and whether it showed anything at all.
-
-        ``headers`` are by name, in lower case. A token in ``Authorization`` decides alone.
-        """
-        shown = headers.get(b"authorization")
-        if shown is not None:
-            scheme, _, token = shown.decode("latin-1").strip().partition(" ")
-            return (self.of_token(token.strip()) if scheme.lower() == "bearer" else None), True
-        cookie = _cookie_in(headers.get(b"cookie", b"").decode("latin-1"))
-        return (self._of_cookie(cookie), True) if cookie is not None else (None, False)
+    def of_shown(self, shown: Shown) -> Role | None:
+        """The role that what a request shows opens; None when it opens nothing."""
+        if shown.kind == "cookie":
+            return self._of_cookie(shown.text)
+        scheme, _, token = shown.text.partition(" ")
+        return self.of_token(token.strip()) if scheme.lower() == "bearer" else None
 
     def _of_cookie(self, value: str) -> Role | None:
         parts = _COOKIE.fullmatch(value)
@@ -108,7 +122,8 @@ def _mac(token: bytes, until: str) -> str:
     return hmac.new(token, f"streamer login until {until}".encode(), hashlib.sha256).hexdigest()
 
 
-def _cookie_in(header: str) -> str | None:
+def cookie_in(header: str) -> str | None:
+    """The value of our cookie in a Cookie or Set-Cookie header; None when it is not there."""
     if COOKIE not in header:
         return None
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +20,7 @@ from starlette.exceptions import HTTPException
 
 from streamer.capture.stills import picture_size
 from streamer.flow.channel import Closed
+from streamer.flow.meters import Durations, DurationStats
 from streamer.types import LANDMARKS, Failure, Outcome, Picture, Result
 from streamer.vision.still import Still, decode_still
 from streamer.web.body import body_of
@@ -60,6 +62,7 @@ class Detecting:
         self._waiting = waiting
         self._inside = 0
         self._asked: Counter[int] = Counter()
+        self._took = Durations()
         # One thread, and one that steps back: cameras come first.
         self._decoding = ThreadPoolExecutor(1, "http-decode", initializer=_step_back)
 
@@ -68,18 +71,30 @@ class Detecting:
         """How many pictures came, by HTTP status of the answer. Any thread may read it."""
         return dict(self._asked.copy())
 
+    @property
+    def under_way(self) -> int:
+        """How many pictures are on their way now. Any thread may read it."""
+        return self._inside
+
+    @property
+    def took(self) -> DurationStats:
+        """From request to answer, seconds, of those that were looked at. Any thread may read it."""
+        return self._took.stats()
+
     def close(self) -> None:
         """Let go of the thread."""
         self._decoding.shutdown(wait=False, cancel_futures=True)
 
     async def answer(self, request: Request) -> Response:
         """The faces of the picture in the request, or HTTPException with a sentence."""
+        begun_at = time.monotonic()
         try:
             answer = await self._answer(request)
         except HTTPException as refused:
             self._asked[refused.status_code] += 1
             raise
         self._asked[answer.status_code] += 1
+        self._took.observe(time.monotonic() - begun_at)
         return answer
 
     async def _answer(self, request: Request) -> Response:

@@ -20,7 +20,8 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from streamer.web.access import Access, Role
+from streamer.web.access import Access, Role, shown_in
+from streamer.web.guesses import Guesses, TooManyGuesses
 from streamer.web.rates import Rates
 from streamer.web.readings import to_bytes
 
@@ -53,10 +54,6 @@ MAX_PICTURE_BODY: Final = 16 << 20
 
 MAX_BODY: Final = 64 << 10
 """Longest body of any other request that has one, bytes."""
-
-WRONG_PER_S: Final = 0.2
-WRONG_AT_ONCE: Final = 10.0
-"""Wrong tokens of one address that are answered 401: so many a second, and so many at once."""
 
 
 class Refusal(NamedTuple):
@@ -111,6 +108,7 @@ class Guard:
         app: ASGIApp,
         hosts: AllowedHosts,
         access: Access,
+        guesses: Guesses,
         *,
         requests_per_s: float,
         origins: Collection[str] = (),
@@ -118,15 +116,16 @@ class Guard:
     ) -> None:
         """Let through to ``app`` what names one of ``hosts`` and has ``access``.
 
-        One address may ask ``requests_per_s`` times a second, and twice that at once. Pages of
-        ``origins``, such as ``https://wall.example``, may do what our own page may.
+        Tokens are looked at within the bounds of ``guesses``. One address may ask
+        ``requests_per_s`` times a second, and twice that at once. Pages of ``origins``, such as
+        ``https://wall.example``, may do what our own page may.
         """
         self._app = app
         self._hosts = hosts
         self._access = access
+        self._guesses = guesses
         self._origins = frozenset(origin.lower() for origin in origins)
         self._rates = Rates(requests_per_s, 2 * requests_per_s, clock)
-        self._wrong = Rates(WRONG_PER_S, WRONG_AT_ONCE, clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the refusal, or pass the request on with the headers added to its answer."""
@@ -213,14 +212,17 @@ class Guard:
         preflight = method == "OPTIONS" and headers.get(b"origin", b"").decode("latin-1") != ""
         if not self._access.needed or needed is None or (preflight and self._origins):
             return None
-        role, shown = self._access.of_headers(headers)
+        role, shown = None, shown_in(headers)
+        if shown is not None:
+            key = " ".join(shown)
+            try:
+                role = self._guesses.look(address, key, lambda: self._access.of_shown(shown))
+            except TooManyGuesses as wait:
+                return Refusal(429, str(wait), ((b"retry-after", b"%d" % wait.wait_s),))
         if role == "control" or role == needed:
             return None
         if role is not None:
             return Refusal(403, "this token may only read; use one with the role control")
-        # A right token is never refused for somebody's wrong ones, so this comes after.
-        if shown and not self._wrong.take(address):
-            return Refusal(429, "too many wrong tokens; wait", ((b"retry-after", b"1"),))
         html = b"text/html" in headers.get(b"accept", b"")
         if scope["type"] == "http" and method == "GET" and scope["path"] == "/" and html:
             return Refusal(303, "log in first", ((b"location", b"/login"),))

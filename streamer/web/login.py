@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs
@@ -9,20 +10,29 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
-from streamer.web.access import Access, forget_cookie
+from streamer.web.access import Access, Shown, cookie_in, forget_cookie
 from streamer.web.body import body_of
 from streamer.web.guard import MAX_BODY
+from streamer.web.guesses import Guesses, TooManyGuesses
 
 _PAGE: Final = Path(__file__).resolve().parent / "static" / "login.html"
 _FORM: Final = "application/x-www-form-urlencoded"
-_WRONG: Final = b'<p id="wrong" hidden>'
+_NOTE: Final = b'<p id="wrong" hidden></p>'
+_WRONG: Final = "This token is not known. It is one of http.tokens in streamer's configuration."
+_LATER: Final = "Too many wrong tokens came from this address. Try again in {} s."
 
 
-def login_routes(access: Access, *, secure: bool) -> APIRouter:
-    """``/login`` and ``/logout``; ``secure`` keeps cookies to TLS."""
+def login_routes(access: Access, guesses: Guesses, *, secure: bool) -> APIRouter:
+    """``/login`` and ``/logout``; ``secure`` keeps cookies to TLS.
+
+    A token is looked at within the bounds of ``guesses``.
+    """
     router = APIRouter()
     page = _PAGE.read_bytes()
-    again = page.replace(_WRONG, _WRONG.replace(b" hidden", b""))
+
+    def again(sentence: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
+        note = f'<p id="wrong">{sentence}</p>'.encode()
+        return _page(page.replace(_NOTE, note), status, headers)
 
     @router.api_route("/login", methods=["GET", "HEAD"], include_in_schema=False)
     async def ask() -> Response:
@@ -37,9 +47,17 @@ def login_routes(access: Access, *, secure: bool) -> APIRouter:
             fields = parse_qs((await body_of(request, MAX_BODY)).decode(), max_num_fields=8)
         except ValueError:
             raise HTTPException(400, "the form cannot be read; use the one at /login") from None
-        cookie = access.cookie(fields.get("token", [""])[-1], secure=secure)
+        token = fields.get("token", [""])[-1]
+        address = request.client.host if request.client else ""
+        try:
+            cookie = guesses.look(
+                address, f"token {token}", lambda: access.cookie(token, secure=secure)
+            )
+        except TooManyGuesses as wait:
+            return again(_LATER.format(wait.wait_s), 429, {"retry-after": str(wait.wait_s)})
         if cookie is None:
-            return _page(again, 401)
+            return again(_WRONG, 401)
+        guesses.given(address, " ".join(Shown("cookie", cookie_in(cookie) or "")))
         return _home(cookie)
 
     @router.post("/logout", include_in_schema=False)
@@ -49,8 +67,8 @@ def login_routes(access: Access, *, secure: bool) -> APIRouter:
     return router
 
 
-def _page(body: bytes, status: int) -> Response:
-    headers = {"cache-control": "no-store"}
+def _page(body: bytes, status: int, more: Mapping[str, str] | None = None) -> Response:
+    headers = {"cache-control": "no-store", **(more or {})}
     return Response(body, status, media_type="text/html; charset=utf-8", headers=headers)
 
 

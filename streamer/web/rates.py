@@ -23,10 +23,18 @@ class Rates:
     def take(self, address: str) -> bool:
         """Take one out of the bucket of ``address``; False when it is empty."""
         now = self._clock()
-        left, at = self._left.pop(address, (self._burst, now))
-        left = min(self._burst, left + (now - at) * self._per_s)
+        left = self._left_at(address, now)
+        self._left.pop(address, None)
         allowed = left >= 1.0
         self._left[address] = (left - allowed, now)
         if len(self._left) > MOST_ADDRESSES:
             self._left.popitem(last=False)
         return allowed
+
+    def wait_s(self, address: str) -> float:
+        """Seconds until one can be taken out of the bucket of ``address``; 0 when it can be now."""
+        return max(0.0, (1.0 - self._left_at(address, self._clock())) / self._per_s)
+
+    def _left_at(self, address: str, now: float) -> float:
+        left, at = self._left.get(address, (self._burst, now))
+        return min(self._burst, left + (now - at) * self._per_s)

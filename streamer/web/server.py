@@ -29,6 +29,7 @@ from streamer.web.cameras_api import CameraDoor, CameraRoutes, read_routes
 from streamer.web.connection import Connection, Socket
 from streamer.web.detect import Detecting, detect_routes
 from streamer.web.guard import AllowedHosts, Guard
+from streamer.web.guesses import Guesses
 from streamer.web.live import LiveView
 from streamer.web.login import login_routes
 from streamer.web.routes import build_app
@@ -96,6 +97,7 @@ class HttpServer:
         they should be.
         """
         access = access or Access(wall_clock=time.time)
+        guesses = Guesses(time.monotonic)
         self._pool = ThreadPoolExecutor(
             max_workers=min(4, os.cpu_count() or 1), thread_name_prefix="http-work"
         )
@@ -112,7 +114,7 @@ class HttpServer:
             metrics=metrics,
             pool=self._pool,
             routers=[
-                login_routes(access, secure=tls is not None),
+                login_routes(access, guesses, secure=tls is not None),
                 read_routes(status, self._pool, live.clock),
                 *([] if detecting is None else [detect_routes(detecting)]),
                 *([] if self._changing is None else [self._changing.routes]),
@@ -134,6 +136,7 @@ class HttpServer:
             app,
             AllowedHosts(host, allowed_hosts),
             access,
+            guesses,
             requests_per_s=requests_per_s,
             origins=origins,
         )
@@ -171,8 +174,10 @@ class HttpServer:
 
     def watching(self) -> Watching:
         """Who watches now, and what viewers were sent and asked. From any thread."""
-        asked = {} if self._detecting is None else self._detecting.asked
-        return replace(self._viewers.watching(), asked=asked)
+        watching = self._viewers.watching()
+        if (asked := self._detecting) is None:
+            return watching
+        return replace(watching, asked=asked.asked, asked_now=asked.under_way, asked_s=asked.took)
 
     @property
     def running(self) -> bool:

@@ -138,7 +138,8 @@ def test_the_page_shows_moving_annotated_pictures() -> None:
             page = browser.new_page(viewport={"width": 1280, "height": 900})
             page.goto(f"http://127.0.0.1:{http}/")
             page.wait_for_function(
-                "() => document.querySelectorAll('#wall canvas').length === 3", timeout=30_000
+                "() => document.querySelectorAll('#wall [data-look=live] canvas').length === 3",
+                timeout=30_000,
             )
             # A hash of each canvas changes: the pictures move.
             grab = "() => [...document.querySelectorAll('#wall canvas')].map(c => c.toDataURL())"

@@ -88,7 +88,13 @@ NEW = CameraStatus(  # nothing came from it yet, and its name is as bad as a nam
 )
 FULL = Status(
     watching=Watching(
-        [ViewerStatus(3, "page", 9.0, 5, {"slow": 2})], 70, {"slow": 2, "busy": 0, "paced": 1}, 1
+        [ViewerStatus(3, "page", 9.0, 5, {"slow": 2})],
+        70,
+        {"slow": 2, "busy": 0, "paced": 1},
+        1,
+        asked={200: 5, 503: 2},
+        asked_now=3,
+        asked_s=durations(0.02, 0.7, 19.0),
     ),
     version="0.1.0+dirty",
     boot_id="3f9a",
@@ -185,6 +191,10 @@ def test_what_is_read_is_what_was_put_in() -> None:
     assert value(scraped, "streamer_inference_batch_frames_bucket", le="4") == 8
     assert value(scraped, "streamer_inference_batch_frames_sum") == 40
     assert value(scraped, "streamer_viewers") == 1
+    assert value(scraped, "streamer_detect_requests_total", status="200") == 5
+    assert value(scraped, "streamer_detect_requests_total", status="503") == 2
+    assert value(scraped, "streamer_detect_waiting") == 3
+    assert value(scraped, "streamer_detect_duration_seconds_sum") == 19.72
     assert value(scraped, "streamer_gpu_memory_used_bytes", gpu="1") == 3 << 30
     assert value(scraped, "streamer_gpu_memory_bytes", gpu="1") == 8 << 30
     assert value(scraped, "streamer_gpu_busy_ratio", gpu="1") == 0.37
@@ -291,6 +301,7 @@ def test_who_is_on_call_is_told_what_to_do_about_each() -> None:
 def test_what_is_not_there_is_not_told() -> None:
     told = Metrics(lambda: EMPTY).exposition()[0]
     assert b"streamer_viewers" not in told
+    assert b"streamer_detect" not in told
     assert b"streamer_gpu" not in told
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamer.web.access import COOKIE, COOKIE_S, Access, forget_cookie
+from streamer.web.access import COOKIE, COOKIE_S, Access, cookie_in, forget_cookie, shown_in
 
 READ = "r" * 24
 CONTROL = "c" * 24
@@ -20,6 +20,12 @@ class Clock:
 
 def access(clock: Clock | None = None) -> Access:
     return Access(read=[READ, "another-" + READ], control=[CONTROL], wall_clock=clock or Clock())
+
+
+def of_headers(access: Access, headers: dict[bytes, bytes]) -> tuple[str | None, bool]:
+    """The role that a request has, and whether it shows anything at all."""
+    shown = shown_in(headers)
+    return (None, False) if shown is None else (access.of_shown(shown), True)
 
 
 @pytest.mark.parametrize(
@@ -53,12 +59,12 @@ def test_a_token_has_its_role_and_nothing_else_has_one(token, role):
     ],
 )
 def test_the_authorization_header(header, role):
-    assert access().of_headers({b"authorization": header.encode()}) == (role, True)
+    assert of_headers(access(), {b"authorization": header.encode()}) == (role, True)
 
 
 def test_nothing_shown_is_not_something_wrong():
-    assert access().of_headers({}) == (None, False)
-    assert access().of_headers({b"cookie": b"other=1"}) == (None, False)
+    assert of_headers(access(), {}) == (None, False)
+    assert of_headers(access(), {b"cookie": b"other=1"}) == (None, False)
 
 
 def value(header: str) -> str:
@@ -73,11 +79,11 @@ def test_a_cookie_holds_no_token_and_for_its_time():
     assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= set(made.split("; "))
     assert "Secure" not in made
     headers = {b"cookie": f"a=b; {COOKIE}={value(made)}".encode()}
-    assert access(clock).of_headers(headers) == ("control", True)  # after a restart too
+    assert of_headers(access(clock), headers) == ("control", True)  # after a restart too
     clock.now += COOKIE_S - 1
-    assert access(clock).of_headers(headers) == ("control", True)
+    assert of_headers(access(clock), headers) == ("control", True)
     clock.now += 1
-    assert access(clock).of_headers(headers) == (None, True)
+    assert of_headers(access(clock), headers) == (None, True)
 
 
 def test_a_cookie_ends_with_its_token():
@@ -86,12 +92,12 @@ def test_a_cookie_ends_with_its_token():
     assert made is not None
     assert "Secure" in made.split("; ")
     other = Access(read=[CONTROL], wall_clock=clock)
-    assert other.of_headers({b"cookie": f"{COOKIE}={value(made)}".encode()}) == (None, True)
+    assert of_headers(other, {b"cookie": f"{COOKIE}={value(made)}".encode()}) == (None, True)
 
 
 @pytest.mark.parametrize("forged", ["", "1.2", "9999999999." + "0" * 64, "9" * 99, "é", '"'])
 def test_a_cookie_that_is_not_ours_opens_nothing(forged):
-    role, _ = access().of_headers({b"cookie": f"{COOKIE}={forged}".encode("latin-1")})
+    role, _ = of_headers(access(), {b"cookie": f"{COOKIE}={forged}".encode("latin-1")})
     assert role is None
 
 
@@ -99,7 +105,7 @@ def test_no_more_time_can_be_written_into_a_cookie():
     clock = Clock()
     made = value(str(access(clock).cookie(READ, secure=False)))
     longer = str(int(made.partition(".")[0]) + 1) + made[made.index(".") :]
-    assert access(clock).of_headers({b"cookie": f"{COOKIE}={longer}".encode()}) == (None, True)
+    assert of_headers(access(clock), {b"cookie": f"{COOKIE}={longer}".encode()}) == (None, True)
 
 
 def test_a_wrong_token_gets_no_cookie_and_a_login_is_forgotten():
@@ -107,3 +113,9 @@ def test_a_wrong_token_gets_no_cookie_and_a_login_is_forgotten():
     assert "Max-Age=0" in forget_cookie(secure=False)
     assert not Access(wall_clock=Clock()).needed
     assert access().needed
+
+
+def test_the_cookie_that_was_made_is_the_one_that_will_be_shown():
+    made = str(access().cookie(READ, secure=True))
+    assert cookie_in(made) == value(made)
+    assert cookie_in("other=1; Path=/") is None

@@ -113,6 +113,21 @@ def test_what_was_answered_is_counted(door):
         httpx.post(url(door), content=body)
     httpx.get(url(door))  # no picture
     assert door.watching().asked == {200: 2, 415: 1}
+    took = door.watching().asked_s
+    assert took is not None
+    assert took.count == 2, "a refusal is quick and says nothing of the time"
+    assert took.sum_s > 0
+
+
+def test_those_on_their_way_are_counted_until_they_are_answered(door, looking):
+    looking.go_on.clear()
+    with ThreadPoolExecutor(2) as pool:
+        sent = [pool.submit(httpx.post, url(door), content=jpeg()) for _ in range(2)]
+        until(lambda: len(looking.waiting) == 2)
+        assert door.watching().asked_now == 2
+        looking.answer_all()
+        assert [one.result().status_code for one in sent] == [200, 200]
+    assert door.watching().asked_now == 0
 
 
 def test_a_failure_is_never_no_faces(door, looking):

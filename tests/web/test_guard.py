@@ -234,15 +234,46 @@ def test_a_login_by_another_page_or_in_another_shape_is_refused(guarded):
     assert httpx.post(url, data={f"a{n}": "b" for n in range(99)}).status_code == 400
 
 
-def test_wrong_tokens_are_answered_more_and_more_seldom_and_right_ones_always(guarded):
+def bearer(token):
+    return {"authorization": f"Bearer {token}"}
+
+
+def stand_still(server):
+    """Nobody gets a guess back while the test lasts, however long that is."""
+    server._guard._guesses._each._clock = lambda: 0.0
+
+
+def test_a_guesser_waits_and_who_is_in_stays_in(guarded):
+    stand_still(guarded)
     url = f"http://{guarded.address}/api/v1/status"
-    wrong = [
-        httpx.get(url, headers={"authorization": f"Bearer {n:024}"}).status_code for n in range(14)
-    ]
-    assert wrong[:10] == [401] * 10
-    assert wrong[-1] == 429
-    assert httpx.get(url, headers={"authorization": f"Bearer {READ}"}).status_code == 200
+    assert httpx.get(url, headers=bearer(READ)).status_code == 200
+    wrong = [httpx.get(url, headers=bearer(f"{n:024}")) for n in range(14)]
+    assert [answer.status_code for answer in wrong[:10]] == [401] * 10
+    assert wrong[-1].status_code == 429
+    assert wrong[-1].headers["retry-after"] == "5"
+    assert httpx.get(url, headers=bearer(READ)).status_code == 200
+    # Never shown from here, so it is not looked at: a guesser would learn that it is right.
+    assert httpx.get(url, headers=bearer(CONTROL)).status_code == 429
     assert httpx.get(url).status_code == 401  # who shows nothing guesses nothing
+    guess = httpx.post(f"http://{guarded.address}/login", data={"token": CONTROL})
+    assert guess.status_code == 429, "one measure for both doors"
+
+
+def test_the_form_is_no_way_to_guess_either(guarded):
+    stand_still(guarded)
+    url = f"http://{guarded.address}/login"
+    with httpx.Client() as browser:
+        assert browser.post(url, data={"token": READ}).status_code == 303
+        wrong = [httpx.post(url, data={"token": f"{n:024}"}) for n in range(14)]
+        assert [answer.status_code for answer in wrong[:10]] == [401] * 10
+        late = wrong[-1]
+        assert late.status_code == 429
+        assert late.headers["retry-after"] == "5"
+        assert "Try again in 5 s" in late.text
+        assert "set-cookie" not in httpx.post(url, data={"token": CONTROL}).headers
+        assert browser.get(f"http://{guarded.address}/").status_code == 200
+        status = httpx.get(f"http://{guarded.address}/api/v1/status", headers=bearer("a" * 24))
+        assert status.status_code == 429, "one measure for both doors"
 
 
 def test_one_address_may_not_ask_without_end(live, machine):

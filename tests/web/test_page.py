@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, WebSocket, expect, sync_playwright
 
 from streamer.flow.ledger import Ledger
 from streamer.status import SourceState
@@ -36,7 +36,7 @@ HASH = """camera => {
 VIVID = """camera => {
   // Pixels of a strong colour: the background and the square are grey, only boxes are not.
   const canvas = document.querySelector(`[data-camera="${camera}"] canvas`);
-  if (!canvas) return 0;  // the camera is not on the page yet
+  if (!canvas) return -1;  // the camera is not on the page yet
   const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
   let vivid = 0;
   for (let i = 0; i < data.length; i += 4) {
@@ -45,6 +45,9 @@ VIVID = """camera => {
   }
   return vivid;
 }"""
+
+BRIGHT = VIVID.replace("high - Math.min(data[i], data[i + 1], data[i + 2]) > 90", "high > 240")
+"""Pixels of the white square, which only a picture has."""
 
 VIVID_IN = VIVID.replace("camera =>", "selector =>").replace(
     '`[data-camera="${camera}"] canvas`', "selector"
@@ -92,12 +95,18 @@ def tile(page: Page, camera: str):
     return page.locator(f'[data-camera="{camera}"]')
 
 
+def frame(page: Page, camera: str) -> int:
+    return int(tile(page, camera).get_attribute("data-frame") or -1)
+
+
 def save(page: Page, name: str, **options: bool) -> None:
     BUILD.mkdir(exist_ok=True)
     (BUILD / f"{name}.png").write_bytes(page.screenshot(**options))
 
 
 def test_the_wall_moves_and_shows_what_was_found(page, live, machine, server):
+    connections: list[WebSocket] = []
+    page.on("websocket", connections.append)
     with Playing(live, width=640, height=360):
         page.goto(f"http://{server.address}/")
         for camera in machine.cameras:
@@ -108,6 +117,15 @@ def test_the_wall_moves_and_shows_what_was_found(page, live, machine, server):
                 f"([camera, before]) => ({HASH})(camera) !== before", arg=[camera, before[camera]]
             )
             assert page.evaluate(VIVID, camera) > 100, "the boxes are drawn"
+        # One picture comes with each connection, also where none follows; this is more than one.
+        shown = {camera: frame(page, camera) for camera in machine.cameras}
+        for camera in machine.cameras:
+            page.wait_for_function(
+                "([camera, shown]) => +document.querySelector("
+                "`[data-camera='${camera}']`).dataset.frame > shown + 9",
+                arg=[camera, shown[camera]],
+            )
+        assert len(connections) == 1, "the wall moves of itself, and not by dialling again"
         expect(tile(page, "yard").locator(".count")).to_have_text("2 faces")
         expect(tile(page, "door").locator(".count")).to_have_text("1 face")
         expect(page).to_have_title("4 faces · streamer")
@@ -189,16 +207,20 @@ def test_a_lost_server_is_said_and_the_page_comes_back_by_itself(page, live, mac
         server.start()
         page.goto(f"http://{server.address}/")
         expect(tile(page, "hall")).to_have_attribute("data-look", "live")
+        page.evaluate("now = performance.now(); performance.now = () => now")
         server.close()
+        # By its clock, which stands, nothing is late: the end of the connection says it at once.
         expect(page.locator("#lost")).to_contain_text("Connection to streamer lost since")
         for camera in machine.cameras:
             expect(tile(page, camera)).to_have_attribute("data-look", "lost")
             expect(tile(page, camera).locator(".what")).to_have_text("Connection to streamer lost")
         expect(page).to_have_title("streamer")
         frozen = page.evaluate(HASH, "hall")
+        assert frozen != 0
         written = playing.written
         until(lambda: playing.written > written + 30)
         assert page.evaluate(HASH, "hall") == frozen
+        page.evaluate("delete performance.now")
         with wall(live, machine, server.address):
             expect(tile(page, "hall")).to_have_attribute("data-look", "live", timeout=15_000)
             expect(page.locator("#lost")).to_be_hidden()
@@ -338,6 +360,7 @@ def test_boxes_and_theme_are_switched_and_remembered(page, live, server):
         # The same picture without boxes. (An expression that is no function would be evaluated
         # again at each look, which the page's policy forbids.)
         page.wait_for_function(f"() => ({VIVID})('door') === 0")
+        assert page.evaluate(BRIGHT, "door") > 100
         expect(page.locator("#boxes")).to_have_attribute("aria-pressed", "false")
         page.keyboard.press("b")
         page.wait_for_function(f"() => ({VIVID})('door') > 100")
