@@ -168,9 +168,11 @@ def test_who_is_sent_on_to_hears_nothing(units: list[bytes], method: str) -> Non
             assert "sends streamer on" in str(said)
             assert f"127.0.0.1:{turncoat.port}" in str(said)
             assert canary.requests == []
-            # One of the configuration file may, and this is what it would have been told.
+            # One of the configuration file may, and this is what would have been told. (FFmpeg 8.1
+            # does not follow the answer to a SETUP; other versions may.)
             lost(camera(turncoat.port, reach=None))
-            assert any("Authorization: Basic" in request for request in canary.requests)
+            told = any("Authorization: Basic" in request for request in canary.requests)
+            assert told is (method != "SETUP")
 
 
 def test_a_camera_that_waits_for_the_password_first_is_seen_too(units: list[bytes]) -> None:

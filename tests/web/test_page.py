@@ -106,7 +106,7 @@ def save(page: Page, name: str, **options: bool) -> None:
 
 def test_the_wall_moves_and_shows_what_was_found(page, live, machine, server):
     connections: list[WebSocket] = []
-    page.on("websocket", connections.append)
+    page.on("websocket", lambda connection: connections.append(connection))
     with Playing(live, width=640, height=360):
         page.goto(f"http://{server.address}/")
         for camera in machine.cameras:
