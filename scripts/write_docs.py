@@ -10,11 +10,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts.pages import dashboards, events, extending, licences, logs, metrics
+from scripts.pages import configuration, dashboards, events, extending, licences, logs, metrics
 
 ROOT = Path(__file__).resolve().parent.parent
 
 PAGES: dict[str, Callable[[], str]] = {
+    "docs/configuration.md": configuration.page,
     "docs/events.md": events.page,
     "docs/events.schema.json": events.schema_file,
     "docs/extending.md": extending.page,

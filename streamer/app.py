@@ -323,6 +323,7 @@ class App:
             ],
             restreams=self._restream.status() if self._restream is not None else (),
             refused=self.zeromq.refused if self.zeromq is not None else {},
+            connected=self.zeromq.connected if self.zeromq is not None else {},
             device_warning=session.warning or "",
             inference_faults={
                 "hang": session.hangs,

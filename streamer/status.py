@@ -189,6 +189,7 @@ class Watching:
     ``cut_off`` counts viewers that were sent away because they did not read. ``asked`` counts
     pictures that were sent to be looked at, by HTTP status of the answer, ``asked_now`` those on
     their way, and ``asked_s`` how long those took that were; None where no pictures are taken.
+    ``listening``: who hears server-sent events now.
     """
 
     viewers: Sequence[ViewerStatus] = ()
@@ -198,6 +199,7 @@ class Watching:
     asked: Mapping[int, int] = field(default_factory=dict)
     asked_now: int = 0
     asked_s: DurationStats | None = None
+    listening: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +213,7 @@ class Status:
     end, else 0. ``batches`` holds the frames of each run of the model, in the place of seconds.
     ``watching`` and ``gpu`` are None without an HTTP door and a GPU in use.
     ``refused``: connections refused or ended by socket (``events``, ``replay``) and reason.
+    ``connected``: connections now, by the same sockets.
     """
 
     version: str
@@ -230,4 +233,5 @@ class Status:
     watching: Watching | None = None
     gpu: GpuUse | None = None
     refused: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    connected: Mapping[str, int] = field(default_factory=dict)
     restreams: Sequence[RestreamStatus] = ()

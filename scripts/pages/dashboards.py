@@ -106,8 +106,10 @@ def fleet() -> str:
               Query(f'process_resident_memory_bytes{{job="streamer", {c}}}', "{{instance}}"),
               Query(or_none(f"streamer_gpu_memory_used_bytes{{{c}}}", "gpu"), "GPU {{gpu}}"),
               unit="bytes"),
-        graph("Viewers and files", "Who watches pictures now; files and sockets that are open.",
+        graph("Viewers, subscribers, files", "Who watches pictures and hears events now; files and "
+              "sockets that are open.",
               Query(f"streamer_viewers{{{c}}}", "viewers"),
+              Query(f"sum by (socket) (streamer_subscribers{{{c}}})", "{{socket}}"),
               Query(f'process_open_fds{{job="streamer", {c}}}', "open files")),
         graph("Pictures sent to /detect", "Answers a second by HTTP status; pictures on their way.",
               Query(or_none(f"sum by (status) (rate(streamer_detect_requests_total{{{c}}}{rate}))",

@@ -11,8 +11,8 @@ HEAD = """\
 Written by `make docs` from what is installed; change `scripts/pages/licences.py`, not this page.
 
 streamer is under the [Apache Licence 2.0](https://www.apache.org/licenses/LICENSE-2.0). The weights
-and the pictures of the demo have their own, see the file NOTICE. With
-`pip install 'streamer[cpu]'` come:
+and the pictures of the demo have their own, see the file NOTICE. With its
+extra `cpu` come:
 
 | package | licence, as it says itself |
 |---|---|

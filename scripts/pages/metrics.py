@@ -14,7 +14,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Faces": ("faces",),
     "Time": ("stage", "latency", "newest"),
     "Queues": ("queue",),
-    "Sinks and viewers": ("sink", "zeromq", "viewers", "viewer", "restream"),
+    "Sinks and viewers": ("sink", "subscribers", "zeromq", "viewers", "viewer", "restream"),
     "Pictures that are sent": ("detect",),
     "Inference": ("inference", "gpu"),
     "Load": ("overload", "input", "capacity", "workers", "service"),

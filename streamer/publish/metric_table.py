@@ -144,6 +144,10 @@ METRICS: Final = (
     Metric("streamer_bridge_lost_total", "counter", ("sink", "reason"), "messages",
            "Messages that a bridge gave up, by reason; docs/bridges.md has them.",
            "Rises: the other end is away for too long or too slow."),
+    Metric("streamer_subscribers", "gauge", ("socket",), "connections",
+           "Who is connected now to hear of faces: to `events` or `replay` of ZeroMQ, or to `sse`, "
+           "the events over HTTP. A connection that keys will refuse counts until it is.",
+           "Falls to 0: nobody hears; is the program that should listen running?"),
     Metric("streamer_zeromq_refused_total", "counter", ("socket", "reason"), "connections",
            "Connections to `events` or `replay` ended because they sent `too_much` or were "
            "`too_many`, or refused by keys: `not_allowed`, `wrong_server_key`, `no_key`, or "
@@ -181,7 +185,8 @@ METRICS: Final = (
            "1 where `device: auto` saw signs of a GPU and does not use it, 0 otherwise.",
            "1: `streamer doctor` says what is missing. Set `device: cuda` to refuse to start so."),
     Metric("streamer_inference_batch_frames", "histogram", (), "frames",
-           "Frames that were looked at in one run of the model.",
+           "Frames that were looked at in one run of the model; its count is the runs, and "
+           "`streamer_workers_busy_seconds_total` over it what a run takes.",
            "At its largest all the time: the device is the limit."),
     Metric("streamer_inference_faults_total", "counter", ("kind",), "",
            "Runs of the model that went wrong and were borne: `hang` (ended after too long), "

@@ -119,6 +119,8 @@ def _samples(status: Status) -> Iterator[_Sample]:
         yield from _restream(restream)
     for stage, durations in status.stages.items():
         yield "streamer_stage_duration_seconds", (stage,), durations
+    for socket, connected in status.connected.items():
+        yield "streamer_subscribers", (socket,), connected
     for refusal, refused in status.refused.items():
         yield "streamer_zeromq_refused_total", refusal, refused
     used = (status.requested_device, status.provider, status.model)
@@ -219,6 +221,7 @@ def _restream(restream: RestreamStatus) -> Iterator[_Sample]:
 
 
 def _watching(watching: Watching) -> Iterator[_Sample]:
+    yield "streamer_subscribers", ("sse",), watching.listening
     yield "streamer_viewers", (), len(watching.viewers)
     yield "streamer_viewer_pictures_total", (), watching.sent
     for reason, pictures in watching.dropped.items():

@@ -80,6 +80,7 @@ class Peers:
         self._allowance = allowance
         self._clock = clock
         self._peers: dict[int, _Peer] = {}
+        self._local: set[int] = set()  # connections of a Unix socket
         self._let_go = {"too_many": 0, "too_much": 0}
         self._look_at = 0.0
         self._log_at = 0.0
@@ -92,6 +93,11 @@ class Peers:
         It may be read from any thread.
         """
         return dict(self._let_go)
+
+    @property
+    def connected(self) -> int:
+        """How many are connected now, whatever for. It may be read from any thread."""
+        return len(self._peers) + len(self._local)
 
     def take(self, event: int, descriptor: int) -> None:
         """Take what the monitor tells."""
@@ -109,6 +115,7 @@ class Peers:
                 name = None
             if name is None or came.family not in (sockets.AF_INET, sockets.AF_INET6):
                 came.detach()
+                self._local.add(descriptor)
                 return
             self._peers[descriptor] = _Peer(came, name, self._clock())
             if len(self._peers) > self._allowance.peers:
@@ -173,6 +180,7 @@ class Peers:
             self.take(told["event"], told["value"])
 
     def _forget(self, descriptor: int) -> None:
+        self._local.discard(descriptor)
         peer = self._peers.pop(descriptor, None)
         if peer is not None:
             peer.socket.detach()  # libzmq closes it

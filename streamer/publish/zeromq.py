@@ -149,6 +149,14 @@ class ZeroMqSink:
         return self._written
 
     @property
+    def connected(self) -> dict[str, int]:
+        """Connections now, by socket (``events``, ``replay``). It may be read from any thread."""
+        peers = {"events": self._peers}
+        if self.replay is not None:
+            peers["replay"] = self.replay.peers
+        return {socket: each.connected for socket, each in peers.items()}
+
+    @property
     def refused(self) -> dict[tuple[str, str], int]:
         """Connections refused or ended, by socket (``events`` or ``replay``) and reason.
 

@@ -105,6 +105,7 @@ class HttpServer:
             live, status, self._pool, max_viewers=max_viewers, read_limit_s=read_limit_s
         )
         self._detecting = detecting
+        self._told = told
         self._changing = (
             None if cameras is None else CameraRoutes(cameras, status, self._pool, live.clock)
         )
@@ -173,8 +174,10 @@ class HttpServer:
         return self._viewers.count
 
     def watching(self) -> Watching:
-        """Who watches now, and what viewers were sent and asked. From any thread."""
+        """Who watches and listens now, what viewers were sent and asked. From any thread."""
         watching = self._viewers.watching()
+        if self._told is not None:
+            watching = replace(watching, listening=self._told.listening)
         if (asked := self._detecting) is None:
             return watching
         return replace(watching, asked=asked.asked, asked_now=asked.under_way, asked_s=asked.took)

@@ -95,6 +95,7 @@ FULL = Status(
         asked={200: 5, 503: 2},
         asked_now=3,
         asked_s=durations(0.02, 0.7, 19.0),
+        listening=4,
     ),
     version="0.1.0+dirty",
     boot_id="3f9a",
@@ -126,6 +127,7 @@ FULL = Status(
     batches=DurationStats((1, 2, 4), (3, 0, 5, 1), 40.0),
     gpu=GpuUse(1, 3 << 30, 8 << 30, 0.37),
     refused={("events", "no_key"): 3, ("replay", "not_allowed"): 0},
+    connected={"events": 2, "replay": 1},
     restreams=[
         RestreamStatus(
             "hall",
@@ -141,7 +143,15 @@ FULL = Status(
     ],
 )
 EMPTY = replace(
-    FULL, cameras=(), sinks=(), stages={}, watching=None, gpu=None, refused={}, restreams=()
+    FULL,
+    cameras=(),
+    sinks=(),
+    stages={},
+    watching=None,
+    gpu=None,
+    refused={},
+    connected={},
+    restreams=(),
 )
 
 
@@ -376,3 +386,9 @@ def test_viewers_are_counted_all_together() -> None:
     assert value(scraped, "streamer_viewer_dropped_total", reason="slow") == 2
     assert value(scraped, "streamer_viewer_dropped_total", reason="paced") == 1
     assert value(scraped, "streamer_viewers_cut_off_total") == 1
+
+
+def test_subscribers_are_counted_by_socket() -> None:
+    scraped = scrape(FULL)
+    for socket, connected in (("events", 2), ("replay", 1), ("sse", 4)):
+        assert value(scraped, "streamer_subscribers", socket=socket) == connected

@@ -223,6 +223,39 @@ def test_one_connection_too_many_is_ended(guarded: Callable[..., Guarded]) -> No
     assert not any(one.poll(0) for one in kept)
 
 
+@pytest.mark.parametrize("kind", ["tcp", "ipc"])
+def test_who_is_connected_is_counted_as_they_come_and_go(kind: str, tmp_path: Path) -> None:
+    sink = ZeroMqSink(
+        "tcp://127.0.0.1:*" if kind == "tcp" else f"ipc://{tmp_path}/events",
+        replay="tcp://127.0.0.1:*" if kind == "tcp" else f"ipc://{tmp_path}/replay",
+        boot_id="b", model="m",
+    )  # fmt: skip
+    assert sink.replay is not None
+    thread = threading.Thread(target=sink.replay.serve)
+    thread.start()
+    context = zmq.Context()
+
+    def wait(**connected: int) -> None:
+        give_up_at = time.monotonic() + 20
+        while sink.connected != connected:
+            time.sleep(0.01)
+            assert time.monotonic() < give_up_at, sink.connected
+
+    wait(events=0, replay=0)
+    ours = [context.socket(zmq.SUB) for _ in range(3)]
+    for one in ours:
+        one.connect(sink.endpoint)
+    asking = context.socket(zmq.DEALER)
+    asking.connect(sink.replay.endpoint)
+    wait(events=3, replay=1)
+    ours[0].close(linger=0)
+    wait(events=2, replay=1)
+    context.destroy(linger=0)
+    wait(events=0, replay=0)
+    sink.close()
+    thread.join()
+
+
 def test_another_connection_under_the_same_number_is_left_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

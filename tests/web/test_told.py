@@ -66,6 +66,7 @@ def test_faces_and_changes_come_in_order_in_the_shape_of_the_wire(door, heard):
     with listen(door) as response:
         assert response.headers["content-type"] == "text/event-stream"
         until(lambda: heard.listening == 1)
+        assert door.watching().listening == 1
         heard.write(outcome("door", 7, faces=2))
         heard.write_change(change())
         heard.write(outcome("yard", 1, failed=True))
