@@ -46,8 +46,8 @@ from streamer.inference.registry import locate
 from streamer.inference.retelling import foretell
 from streamer.inference.simulation import Machine, SimulatedCamera, simulate
 from streamer.resources import resource
-from streamer.tune import MOST_BUSY, WARM_S, Clip, Expected, Setting, expect, machine_of
-from streamer.tune_measure import CLIP_FRAMES, CLIP_SIZE, SizeMeasured, measure_size
+from streamer.tune.measure import CLIP_FRAMES, CLIP_SIZE, SizeMeasured, measure_size
+from streamer.tune.settings import MOST_BUSY, WARM_S, Clip, Expected, Setting, expect, machine_of
 from streamer.vision.streaming_score import score_stream
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from xml.sax.saxutils import escape
 
-from streamer.models_plot import COLOURS
+from streamer.models.plot import COLOURS
 
 _LEFT, _TOP, _PANEL, _HIGH, _GAP, _NAMES = 60, 96, 260, 260, 160, 120  # pixels
 _NAME_PX = 14  # least distance of two names

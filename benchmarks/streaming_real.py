@@ -25,7 +25,7 @@ from streamer.client import NothingHeard, subscribe
 from streamer.config import Config
 from streamer.events import FacesEvent
 from streamer.inference.simulation import SimulatedCamera
-from streamer.tune import Clip
+from streamer.tune.settings import Clip
 from streamer.vision.streaming_score import StreamingScore, Told, score_stream
 
 WARM_S = 2.5

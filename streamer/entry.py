@@ -26,11 +26,11 @@ def main() -> None:
     """
     if sys.argv[1:2] and sys.argv[1] in LONG_RUNNING:
         _leave_at(STOPPING, 0)
-        from streamer.cli import main as command_line
+        from streamer.cli.commands import main as command_line
     else:
         usual = signal.getsignal(signal.SIGINT)
         _leave_at((signal.SIGINT,), 128 + signal.SIGINT)
-        from streamer.cli import main as command_line
+        from streamer.cli.commands import main as command_line
 
         signal.signal(signal.SIGINT, usual)
     command_line()

@@ -8,41 +8,25 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 CLI = {
-    "cli",
     "__main__",
-    "entry",
-    "console",
-    "bench_console",
-    "bench_point",
-    "cli_keys",
-    "cli_measure",
-    "cli_models",
-    "cli_watch",
-    "republish",
-    "watch_console",
-    "watch_view",
-    "models_bench",
-    "models_console",
-    "models_plot",
+    "bench",
     "check",
+    "cli",
+    "console",
     "detect",
     "doctor",
-    "doctor_cameras",
-    "doctor_console",
-    "doctor_finding",
-    "doctor_gpu",
-    "doctor_machine",
-    "doctor_probe",
+    "entry",
+    "models",
     "reload",
+    "republish",
     "signals",
     "terminal",
     "tune",
-    "tune_check",
-    "tune_console",
-    "tune_measure",
-    "tune_run",
+    "watch",
 }
-"""Modules of the top floor: they make one room, and may import each other."""
+"""Modules and folders of the top floor: they make one room, and may import each other."""
+
+_CLI_PLACES = tuple(place for name in sorted(CLI) for place in (f"{name}.py", f"{name}/"))
 
 FLOORS: tuple[set[str], ...] = (
     {"errors", "changes"},
@@ -94,12 +78,10 @@ DOORS: dict[str, tuple[str, ...]] = {
     ),
     "pydantic_core": ("config.py", "web/"),
     "pydantic_settings": ("config.py",),
-    "rich": tuple(f"{name}.py" for name in sorted(CLI)),
+    "rich": _CLI_PLACES,
     "starlette": ("web/",),
     "structlog": ("log.py",),
-    "typer": (
-        "cli.py", "cli_keys.py", "cli_measure.py", "cli_models.py", "cli_watch.py", "terminal.py",
-    ),
+    "typer": ("cli/", "terminal.py"),
     "uvicorn": ("web/",),
     "websockets": ("web/",),
     "yaml": ("yaml_file.py",),
@@ -133,7 +115,7 @@ SECRETS = (
 )
 """Who may call ``.reveal()``."""
 
-ENVIRONMENT = (*(f"{name}.py" for name in sorted(CLI)), "resources.py", "inference/runtime.py")
+ENVIRONMENT = (*_CLI_PLACES, "resources.py", "inference/runtime.py")
 """Who may read the environment; everybody else is given what he needs."""
 
 MAX_LINES = 350

@@ -16,10 +16,10 @@ from benchmarks.streaming_real import WARM_S, Heard, Real, replay, score
 from benchmarks.streaming_scenes import score_scene
 from benchmarks.tracking_scenes import SETTINGS, scene
 from streamer.inference.simulation import Machine, SimulatedCamera, simulate
-from streamer.tune import Clip
-from streamer.tune_measure import clip_truth
+from streamer.tune.measure import clip_truth
+from streamer.tune.settings import Clip
 from streamer.vision.streaming_score import StreamingScore
-from tests.test_tune import found_at, measured
+from tests.tune.test_settings import found_at, measured
 
 FPS = 25.0
 

@@ -22,7 +22,7 @@ class Loading(types.ModuleType):
             raise AttributeError(name)
         {code}
         return lambda: print("went on")
-sys.modules["streamer.cli"] = Loading("streamer.cli")
+sys.modules["streamer.cli.commands"] = Loading("streamer.cli.commands")
 sys.argv = ["streamer", *{words!r}]
 from streamer.entry import main
 main()
@@ -56,7 +56,8 @@ def test_what_is_ignored_stays_ignored(command: str) -> None:
 
 def test_when_all_is_loaded_ctrl_c_is_python_s_again() -> None:
     program = (
-        "import signal, sys; sys.argv = ['streamer', 'version']; from streamer import cli\n"
+        "import signal, sys; sys.argv = ['streamer', 'version']\n"
+        "from streamer.cli import commands as cli\n"
         "cli.main = lambda: print(signal.getsignal(2) is signal.default_int_handler)\n"
         "from streamer.entry import main; main()"
     )

@@ -21,7 +21,7 @@ import typer.main
 import yaml
 
 from streamer import events
-from streamer.cli import cli
+from streamer.cli.commands import cli
 from streamer.config import Config, parse_config
 from tests.e2e.program import ROOT
 

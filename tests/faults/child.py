@@ -70,7 +70,7 @@ FAULTS = {each.__name__: each for each in (slow, pausable, hanging_names, leakin
 def main() -> None:
     """Break what the first argument names, then be streamer with the rest."""
     FAULTS[sys.argv.pop(1)]()
-    from streamer.cli import main as streamer
+    from streamer.cli.commands import main as streamer
 
     streamer()
 

@@ -1,0 +1,1 @@
+"""`streamer bench`: how many cameras this machine carries."""

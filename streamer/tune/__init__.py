@@ -1,0 +1,1 @@
+"""`streamer tune`: which settings suit these cameras on this machine."""

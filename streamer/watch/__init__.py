@@ -1,0 +1,1 @@
+"""`streamer watch`: what a publisher says, in a terminal."""
