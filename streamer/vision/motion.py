@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.types import Floats, Picture
-from streamer.vision.picture import ArrayPicture, Luminous
+from streamer.vision.picture import ArrayPicture, rows_of_luma
 
 Cells: TypeAlias = NDArray[np.uint8]
 
@@ -120,12 +120,12 @@ def small_luma(picture: Picture) -> Cells | None:
     if isinstance(picture, ArrayPicture):
         green = cv2.extractChannel(picture.pixels[::step], 1)
         return average(np.asarray(green, np.uint8)[: picture.height // cell * cell], cell, step)
-    rows = picture.luma(step) if isinstance(picture, Luminous) else None
-    if rows is None:
+    found = rows_of_luma(picture, step)
+    if found is None:
         return None
-    assert isinstance(picture, Luminous)  # noqa: S101 - for the type checker
+    rows, turns = found
     cells = average(rows, cell, step)
-    return np.rot90(cells, picture.turns) if picture.turns else cells
+    return np.rot90(cells, turns) if turns else cells
 
 
 def shares(boxes: Floats, picture: Picture) -> Floats:

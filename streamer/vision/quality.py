@@ -81,13 +81,14 @@ def sharpness(gray: NDArray[np.uint8]) -> float:
             "a crop must be uint8 of shape (height, width) with at least one pixel, "
             f"not {gray.dtype} of shape {gray.shape}"
         )
-    return float(cv2.Laplacian(gray, cv2.CV_32F).var())
+    _, deviation = cv2.meanStdDev(cv2.Laplacian(gray, cv2.CV_32F))
+    return float(deviation[0, 0]) ** 2
 
 
 def face_sharpness(picture: Picture, box: tuple[float, float, float, float]) -> float | None:
     """:func:`sharpness` of the face in ``box`` (x1, y1, x2, y2 pixels), scaled to 64 x 64 pixels.
 
-    Of the picture's brightness as it was decoded, so nothing is converted: some 30 us. None where
+    Of the picture's brightness as it was decoded, so nothing is converted: 45 to 120 us. None where
     that cannot be had, or no pixel of the box is in the picture.
     """
     gray = brightness(picture)
@@ -99,11 +100,14 @@ def face_sharpness(picture: Picture, box: tuple[float, float, float, float]) -> 
     right, bottom = min(width, int(x2) + 1), min(height, int(y2) + 1)
     if left >= right or top >= bottom:
         return None
-    crop = np.ascontiguousarray(gray[top:bottom, left:right])
-    shrinks = min(crop.shape) >= _SIDE
-    face = cv2.resize(
-        crop, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    )
+    crop = gray[top:bottom, left:right]
+    # By a whole number first: averaging whole blocks takes a third of averaging parts of pixels.
+    by = min(crop.shape) // _SIDE
+    if by > 1:
+        down, across = crop.shape[0] // by, crop.shape[1] // by
+        whole = crop[: down * by, : across * by]
+        crop = np.asarray(cv2.resize(whole, (across, down), interpolation=cv2.INTER_AREA), np.uint8)
+    face = cv2.resize(crop, (_SIDE, _SIDE), interpolation=cv2.INTER_LINEAR)
     return sharpness(np.asarray(face, np.uint8))
 
 
