@@ -18,7 +18,8 @@ from streamer.client.connection import CannotSubscribe
 from streamer.client.handshake import NotAdmitted
 from streamer.client.latest import Latest, latest
 from streamer.client.notices import Gap, Notice, Restarted, Resumed, Stale, Stopped
-from streamer.client.subscribe import NothingHeard, Subscription, subscribe
+from streamer.client.reading import NothingHeard
+from streamer.client.subscribe import Subscription, subscribe
 from streamer.client.wire import Event
 from streamer.events import CameraEvent, Face, FacesEvent, Keypoints
 from streamer.track_events import Quality, TrackEvent

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Sequence
-from math import ceil
 from pathlib import Path
 from types import TracebackType
-from typing import Generic, TypeVar, cast
 
 import zmq
 
 from streamer.client.connection import Connection
 from streamer.client.handshake import keys_of
 from streamer.client.notices import Notice
-from streamer.client.subscribe import NOTICES, NothingHeard, topics_of
+from streamer.client.reading import E, Reading
+from streamer.client.subscribe import topics_of
 from streamer.client.wire import Event
-from streamer.heartbeat_events import HeartbeatEvent
-
-E = TypeVar("E", bound=Event | Notice | HeartbeatEvent)
 
 
-class AsyncSubscription(AsyncIterator[E], Generic[E]):
+class AsyncSubscription(Reading[E], AsyncIterator[E]):
     """Events as they come; made by :func:`subscribe_async`. Use it as a context, in one task.
 
     Iterating waits for the next event without blocking the loop, and ends after :meth:`close`.
@@ -33,21 +28,8 @@ class AsyncSubscription(AsyncIterator[E], Generic[E]):
         self, endpoint: str, connection: Connection, *, timeout_s: float | None, notices: bool
     ) -> None:
         """Wait with ``connection``; use :func:`subscribe_async`."""
-        self._endpoint = endpoint
-        self._connection = connection
-        self._timeout_s = timeout_s
-        self._notices = notices
+        super().__init__(endpoint, connection, timeout_s=timeout_s, notices=notices)
         self._woken: asyncio.Future[None] | None = None
-
-    @property
-    def malformed(self) -> int:
-        """Messages that were not events and were passed over. Above 0, ask who publishes there."""
-        return self._connection.malformed
-
-    @property
-    def lost(self) -> int:
-        """Messages that were published and did not come: the sum of all gaps."""
-        return self._connection.sequences.lost
 
     async def __anext__(self) -> E:
         """The next event, or notice where they were asked for.
@@ -56,27 +38,11 @@ class AsyncSubscription(AsyncIterator[E], Generic[E]):
         ``timeout_s``, by a clock that never jumps. Raises :class:`NotAdmitted`, once, where the
         publisher wants a key, another key or none; it is dialled again all the same.
         """
-        ready = self._connection.sequences.ready
-        timeout_ms = ceil((self._timeout_s or 0.0) * 1000)
-        give_up_at = None if self._timeout_s is None else time.monotonic() + self._timeout_s
+        give_up_at = self._give_up_at()
         while not self._connection.closed:
-            while ready:
-                event = ready.popleft()
-                if self._notices or not isinstance(event, NOTICES):
-                    return cast("E", event)  # the topics that were asked for decide
-            wait_s = self._connection.pump()
-            if ready:
-                continue
-            if (refusal := self._connection.refusal()) is not None:
-                raise refusal
-            if give_up_at is not None:
-                left_s = give_up_at - time.monotonic()
-                if left_s <= 0:
-                    raise NothingHeard(
-                        f"nothing came from {self._endpoint} within {timeout_ms} ms; "
-                        "check that streamer runs there and that the camera's name is right"
-                    )
-                wait_s = left_s if wait_s is None else min(wait_s, left_s)
+            event, wait_s = self._step(give_up_at)
+            if event is not None:
+                return event
             await self._wait(wait_s)
         raise StopAsyncIteration
 

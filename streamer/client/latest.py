@@ -15,7 +15,8 @@ import zmq
 from streamer.client.connection import Connection
 from streamer.client.handshake import NotAdmitted, keys_of
 from streamer.client.notices import Restarted, Resumed, Stale, Stopped
-from streamer.client.subscribe import NothingHeard, topics_of
+from streamer.client.reading import NothingHeard
+from streamer.client.subscribe import topics_of
 from streamer.client.wire import Event
 
 _MAX_NOTICES = 16
@@ -66,11 +67,7 @@ class Latest(Iterator["Event | Restarted | Resumed | Stale | Stopped"]):
         """
         with self._changed:
             if not self._changed.wait_for(self._anything, self._timeout_s):
-                timeout_ms = ceil((self._timeout_s or 0.0) * 1000)
-                raise NothingHeard(
-                    f"nothing came from {self._endpoint} within {timeout_ms} ms; "
-                    "check that streamer runs there and that the camera's name is right"
-                )
+                raise NothingHeard(self._endpoint, self._timeout_s or 0.0)
             if self._refusal is not None:
                 refusal, self._refusal = self._refusal, None
                 raise refusal

@@ -150,7 +150,8 @@ def entries(path: Path) -> Iterator[Entry]:
                 read_event(line.topic.encode(), body)
             except ValueError as error:
                 raise BadRecording(f"{path}: line {number} is {error}") from None
-            yield Entry(line.at, line.topic.encode(), msgspec.json.decode(body))
+            # Once more and whole: what it says in fields of a later streamer goes on too.
+            yield Entry(line.at, line.topic.encode(), _read(_ANY, body, path, number))
 
 
 class _Read(msgspec.Struct):
@@ -161,6 +162,7 @@ class _Read(msgspec.Struct):
 
 _HEAD: Final = msgspec.json.Decoder(_Head)
 _LINE: Final = msgspec.json.Decoder(_Read)
+_ANY: Final = msgspec.json.Decoder()
 
 
 def _read(decoder: msgspec.json.Decoder[Any], text: bytes, path: Path, number: int) -> Any:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator, Sequence
 from math import ceil
 from pathlib import Path
 from types import TracebackType
-from typing import Generic, Literal, TypeVar, cast, overload
+from typing import Literal, overload
 
 import zmq
 
 from streamer.client.connection import CannotSubscribe, Connection
 from streamer.client.handshake import NotAdmitted, keys_of
-from streamer.client.notices import Gap, Notice, Restarted, Resumed, Stale, Stopped
+from streamer.client.notices import Notice
+from streamer.client.reading import E, NothingHeard, Reading
 from streamer.client.wire import Event
-from streamer.errors import StreamerError
 from streamer.events import CAMERA_TOPICS, TOPICS, FacesEvent, camera_topic, topic
-from streamer.heartbeat_events import HeartbeatEvent
 from streamer.track_events import TRACK_TOPICS, track_topic
 
 __all__ = [
@@ -31,19 +29,10 @@ __all__ = [
 ]
 
 
-class NothingHeard(StreamerError, TimeoutError):
-    """No event came within the time given. The text names the endpoint."""
-
-
 _CAMERA = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
-NOTICES = (Gap, Restarted, Resumed, Stale, Stopped)
-"""The types of notices."""
 
-E = TypeVar("E", bound=Event | Notice | HeartbeatEvent)
-
-
-class Subscription(Iterator[E], Generic[E]):
+class Subscription(Reading[E], Iterator[E]):
     """Events as they come; made by :func:`subscribe`. Use it as a context, in one thread.
 
     Iterating waits for the next event, across restarts of the publisher, and ends after
@@ -54,23 +43,10 @@ class Subscription(Iterator[E], Generic[E]):
         self, endpoint: str, connection: Connection, *, timeout_s: float | None, notices: bool
     ) -> None:
         """Wait with ``connection``; use :func:`subscribe`."""
-        self._endpoint = endpoint
-        self._connection = connection
-        self._timeout_s = timeout_s
-        self._notices = notices
+        super().__init__(endpoint, connection, timeout_s=timeout_s, notices=notices)
         self._poller = zmq.Poller()
         for socket in connection.sockets:
             self._poller.register(socket, zmq.POLLIN)
-
-    @property
-    def malformed(self) -> int:
-        """Messages that were not events and were passed over. Above 0, ask who publishes there."""
-        return self._connection.malformed
-
-    @property
-    def lost(self) -> int:
-        """Messages that were published and did not come: the sum of all gaps."""
-        return self._connection.sequences.lost
 
     @property
     def waiting_bytes(self) -> int:
@@ -84,27 +60,11 @@ class Subscription(Iterator[E], Generic[E]):
         ``timeout_s``, by a clock that never jumps. Raises :class:`NotAdmitted`, once, where the
         publisher wants a key, another key or none; it is dialled again all the same.
         """
-        ready = self._connection.sequences.ready
-        timeout_ms = ceil((self._timeout_s or 0.0) * 1000)
-        give_up_at = None if self._timeout_s is None else time.monotonic() + self._timeout_s
+        give_up_at = self._give_up_at()
         while not self._connection.closed:
-            while ready:
-                event = ready.popleft()
-                if self._notices or not isinstance(event, NOTICES):
-                    return cast("E", event)  # the topics that were asked for decide
-            wait_s = self._connection.pump()
-            if ready:
-                continue
-            if (refusal := self._connection.refusal()) is not None:
-                raise refusal
-            if give_up_at is not None:
-                left_s = give_up_at - time.monotonic()
-                if left_s <= 0:
-                    raise NothingHeard(
-                        f"nothing came from {self._endpoint} within {timeout_ms} ms; "
-                        "check that streamer runs there and that the camera's name is right"
-                    )
-                wait_s = left_s if wait_s is None else min(wait_s, left_s)
+            event, wait_s = self._step(give_up_at)
+            if event is not None:
+                return event
             self._poller.poll(None if wait_s is None else ceil(wait_s * 1000))
         raise StopIteration
 

@@ -17,12 +17,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from streamer.errors import MissingDependency
+from streamer.publish.holding import HoldingSink
 from streamer.publish.link import Link, pause_s
-from streamer.publish.messages import Message, Messages
+from streamer.publish.messages import Messages
 from streamer.publish.outbox import Entry, Outbox
 from streamer.publish.pace import When
-from streamer.status import LinkStatus
-from streamer.types import Beat, CameraChange, Outcome, TrackChange
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -44,7 +43,7 @@ _FAREWELL_S: Final = 2.0
 _END_S: Final = 5.0
 
 
-class NatsSink:
+class NatsSink(HoldingSink):
     """A sink of results, changes and tracks that are stored in a JetStream ``stream``.
 
     ``servers`` are ``nats://HOST:PORT``. Messages go to ``SUBJECT.CAMERA.KIND``, kind being
@@ -96,44 +95,17 @@ class NatsSink:
         self._subject = subject
         self._create = create
         self._limits = (max_age_s, max_bytes)
-        self._clock = clock
-        self._link = Link("nats")
-        self._messages = Messages(
+        messages = Messages(
             boot_id=boot_id, model=model, when=when, max_per_s=max_per_s, tracks=tracks, best=best
         )
-        self._outbox = Outbox(most=keep, most_bytes=MOST_BYTES)
+        super().__init__(Link("nats"), messages, Outbox(most=keep, most_bytes=MOST_BYTES), clock)
         self._loop = asyncio.new_event_loop()
         self._news = asyncio.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="publish:nats-link", daemon=True)
         self._thread.start()
 
-    @property
-    def link(self) -> LinkStatus:
-        """What the server does. From any thread."""
-        return self._link.status()
-
-    def write(self, outcome: Outcome) -> None:
-        """Hold one result where it is wanted. It never waits for the server."""
-        self._hold(self._messages.faces(outcome, self._clock()))
-
-    def write_track(self, change: TrackChange) -> None:
-        """Hold that a face appeared or left."""
-        self._hold(self._messages.track(change, self._clock()))
-
-    def write_change(self, change: CameraChange) -> None:
-        """Hold what a camera does from now on."""
-        self._hold(self._messages.change(change, self._clock()))
-
-    def write_beat(self, beat: Beat) -> None:
-        """Forget cameras that are gone."""
-        self._messages.keep(beat.cameras)
-
-    def _hold(self, message: Message | None) -> None:
-        if message is None:
-            return
-        self._link.lost("queue_full", self._outbox.put(message))
-        self._link.waiting(len(self._outbox))
+    def _wake(self) -> None:
         self._loop.call_soon_threadsafe(self._news.set)
 
     def close(self) -> None:

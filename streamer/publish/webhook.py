@@ -11,13 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
+from streamer.publish.holding import HoldingSink
 from streamer.publish.link import Link, pause_s
-from streamer.publish.messages import Message, Messages
+from streamer.publish.messages import Messages
 from streamer.publish.outbox import Entry, Outbox
 from streamer.publish.pace import When
 from streamer.publish.posting import Posting
-from streamer.status import LinkStatus
-from streamer.types import Beat, CameraChange, Outcome, TrackChange
 
 SCHEMA: Final = b"streamer.webhook/1"
 
@@ -38,7 +37,7 @@ _FAREWELL_S: Final = 2.0
 _END_S: Final = 2.0
 
 
-class WebhookSink:
+class WebhookSink(HoldingSink):
     """A sink of results, changes and tracks that are posted to ``url``, http or https.
 
     With ``secret`` each request is signed: ``Streamer-Signature`` is ``v1=`` and the hexadecimal
@@ -76,46 +75,19 @@ class WebhookSink:
         if bearer is not None:
             self._headers["Authorization"] = f"Bearer {bearer}"
         self._boot_id = boot_id
-        self._clock = clock
         self._wall_clock = wall_clock
-        self._link = Link("webhook")
-        self._messages = Messages(
+        messages = Messages(
             boot_id=boot_id, model=model, when=when, max_per_s=max_per_s,
             tracks=tracks, best=best, cameras=cameras,
         )  # fmt: skip
-        self._outbox = Outbox(most=keep, most_bytes=MOST_BYTES)
+        super().__init__(Link("webhook"), messages, Outbox(most=keep, most_bytes=MOST_BYTES), clock)
         self._deliveries = 0
         self._changed = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="publish:webhook-link", daemon=True)
         self._thread.start()
 
-    @property
-    def link(self) -> LinkStatus:
-        """What the server does. From any thread."""
-        return self._link.status()
-
-    def write(self, outcome: Outcome) -> None:
-        """Hold one result where it is wanted. It never waits for the server."""
-        self._hold(self._messages.faces(outcome, self._clock()))
-
-    def write_track(self, change: TrackChange) -> None:
-        """Hold that a face appeared or left."""
-        self._hold(self._messages.track(change, self._clock()))
-
-    def write_change(self, change: CameraChange) -> None:
-        """Hold what a camera does from now on."""
-        self._hold(self._messages.change(change, self._clock()))
-
-    def write_beat(self, beat: Beat) -> None:
-        """Forget cameras that are gone."""
-        self._messages.keep(beat.cameras)
-
-    def _hold(self, message: Message | None) -> None:
-        if message is None:
-            return
-        self._link.lost("queue_full", self._outbox.put(message))
-        self._link.waiting(len(self._outbox))
+    def _wake(self) -> None:
         with self._changed:
             self._changed.notify()
 
