@@ -31,7 +31,7 @@ BETTER: Final = 1.2
 JUDGE_S: Final = 0.1
 JUDGE_AGAIN_S: Final = 0.3
 """How often the sharpness of one face is measured at most, seconds, where it is larger or turned
-more to the camera than in its best picture by a twentieth, and where it is not: it costs 45 to 120 us."""
+more to the camera than in its best picture by a twentieth, and where it is not: 45 to 120 us."""
 
 MOST: Final = 1024
 """Faces known at a time; beyond that those not seen for longest leave."""
