@@ -98,7 +98,13 @@ class _Untracked:
     def update(self, faces: Faces, at: float) -> Tracks:  # noqa: ARG002
         return Tracks(np.arange(1, len(faces) + 1, dtype=np.int64), faces)
 
-    def predict(self, at: float, *, within: tuple[int, int] | None = None) -> Tracks:  # noqa: ARG002
+    def predict(
+        self,
+        at: float,  # noqa: ARG002
+        *,
+        within: tuple[int, int] | None = None,  # noqa: ARG002
+        missed: bool = False,  # noqa: ARG002
+    ) -> Tracks:
         return Tracks.none()
 
     def reset(self) -> None:

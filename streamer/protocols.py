@@ -53,8 +53,13 @@ class Tracker(Protocol):
     def update(self, faces: Faces, at: float) -> Tracks:
         """Match ``faces`` seen at the instant ``at`` to those seen before."""
 
-    def predict(self, at: float, *, within: tuple[int, int] | None = None) -> Tracks:
-        """Where known faces are expected at the instant ``at``, inside a picture of that size."""
+    def predict(
+        self, at: float, *, within: tuple[int, int] | None = None, missed: bool = False
+    ) -> Tracks:
+        """Where known faces are expected at the instant ``at``, inside a picture of that size.
+
+        With ``missed`` only those that the last update did not find.
+        """
 
     def reset(self) -> None:
         """Know nobody any more: what comes next has nothing to do with what came before."""

@@ -209,7 +209,7 @@ def _look(
         shown = work.privacy.looked(frame, faces, job.at)
         seen = tracks = work.tracker.update(faces, job.at)
         if work.fills:
-            tracks = joined(tracks, _predicted(job))
+            tracks = joined(tracks, _predicted(job, missed=True))
         if out is outlet:
             times.wait.observe(taken_at - frame.captured_at)
             times.infer.observe(detected_at - taken_at)
@@ -247,10 +247,11 @@ def _predict(
             work.meters.newest_captured_at = frame.captured_at
 
 
-def _predicted(job: Job) -> Tracks:
+def _predicted(job: Job, *, missed: bool = False) -> Tracks:
     """The faces that are to be expected in a frame, none where its camera sees anew.
 
-    Where nothing moved since the last look, they are where it found them.
+    Where nothing moved since the last look, they are where it found them. ``missed``: of a frame
+    that was looked at, only those that were not found there.
     """
     frame, work = job.frame, job.work
     newest = work.meters.newest
@@ -259,7 +260,7 @@ def _predicted(job: Job) -> Tracks:
     if job.still:
         passed_s = frame.captured_at - newest.frame.captured_at
         return held(newest.tracks, passed_s) if passed_s <= work.holds_s else Tracks.none()
-    return work.tracker.predict(job.at, within=_view(frame)[1:])
+    return work.tracker.predict(job.at, within=_view(frame)[1:], missed=missed)
 
 
 def _view(frame: Frame) -> tuple[int, int, int]:

@@ -314,7 +314,8 @@ def test_what_the_detector_missed_just_now_is_filled_in() -> None:
     for n in range(4):
         tracker.update(faces(square(100, 100), square(500, 100)), n * 0.1)
     seen = tracker.update(faces(square(500, 100), scores=[0.7]), 0.4)
-    filled = joined(seen, tracker.predict(0.4))
+    filled = joined(seen, tracker.predict(0.4, missed=True))
+    assert tracker.predict(0.4, missed=True).ids.tolist() == [1]
     assert filled.ids.tolist() == [1, 2]
     assert filled.ages_s.tolist() == pytest.approx([0.1, 0])
     assert filled.faces.boxes[1].tolist() == list(square(500, 100))
@@ -405,6 +406,10 @@ def test_whatever_comes_a_face_has_one_id_and_an_id_one_face(scenes) -> None:
             highest = identity
         given_ids |= set(ids)
         last_seen |= dict.fromkeys(ids, latest)
+        filled = joined(tracks, tracker.predict(at, within=(900, 500)))
+        missed = joined(tracks, tracker.predict(at, within=(900, 500), missed=True))
+        assert filled.ids.tolist() == missed.ids.tolist()
+        assert filled.faces.boxes.tolist() == missed.faces.boxes.tolist()
         for later in (0.0, 0.2, 0.6):
             found = tracker.predict(at + later)
             assert set(found.ids.tolist()) <= given_ids
