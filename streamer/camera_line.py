@@ -15,6 +15,7 @@ from streamer.capture.isolate import Isolated
 from streamer.capture.once import Once
 from streamer.capture.reach import Reach
 from streamer.capture.reconnect import Reconnecting
+from streamer.capture.refusals import Refusals
 from streamer.capture.schemes import make_source
 from streamer.config import Camera
 from streamer.errors import SourceLost
@@ -80,14 +81,15 @@ class CameraLine:
         before: CameraLine | None,
         reach: Reach | None = None,
         privacy: Privacy,
+        refusals: Refusals | None = None,
     ) -> None:
         """Join the parts; :class:`Cameras` makes one for each camera.
 
         ``size`` is the long side of the detector's input; a face of a confidence below
         ``confident`` is none, unless it is one that is known. ``privacy`` is of the camera's name,
-        whatever line it had.
+        whatever line it had. ``refusals``: those of all cameras, past ones too, whose waits go on.
         ``before``: the line whose place it takes, if any. Frame numbers and counters go on,
-        and with the same source what it was lost for and the wait after a wrong password.
+        and with the same source what it was lost for.
         ``reach``: the addresses that ``source`` may have, None for any; it is kept for a resume.
         """
         self.name = name
@@ -111,6 +113,7 @@ class CameraLine:
                 first_epoch=at.epoch,
                 first_index=at.index,
                 before=earlier if isinstance(earlier, Reconnecting) else None,
+                refusals=refusals,
             )
             if source.live
             else Once(source, first_epoch=at.epoch, first_index=at.index)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from streamer.camera_line import CameraLine, source_of
 from streamer.capture.reach import Reach
+from streamer.capture.refusals import Refusals
 from streamer.config import Camera, Model
 from streamer.engine import Engine
 from streamer.errors import ConfigError, SourceLost
@@ -60,6 +61,7 @@ class Cameras:
         self._clock = clock
         self._detectors: dict[int, Detector] = {}
         self._privacy: dict[str, Privacy] = {}
+        self._refusals = Refusals(clock=clock)
         self._making = threading.Lock()
         self._step = Step()
         self._lines: dict[str, CameraLine] = {}
@@ -153,7 +155,8 @@ class Cameras:
         """Watch ``camera`` under a name that is in use, with ``reach`` as of :meth:`add`.
 
         Its frame numbers and counters go on, its epoch grows. With the same source what it
-        has lost goes on too, and so does the wait after a wrong password.
+        has lost goes on too. The wait after a wrong password goes on whenever a camera of that
+        source is watched again, added anew too.
         Raises ConfigError when there is no camera of this name.
         """
         self.detector(self._size(camera))
@@ -264,7 +267,7 @@ class Cameras:
         line = CameraLine(
             name, camera, source, self._lanes, self.detector(size), size, self._clock,
             confident=self._model.confidence, before=before, reach=reach,
-            privacy=self._privacy.setdefault(name, Privacy()),
+            privacy=self._privacy.setdefault(name, Privacy()), refusals=self._refusals,
         )  # fmt: skip
         if line.adaptive:
             self._take(self._step, line)

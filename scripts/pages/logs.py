@@ -17,7 +17,7 @@ MEANINGS = {
     "camera_live": "Pictures come.",
     "camera_lost": "It is lost, why (docs/cameras.md), and when it is dialled again.",
     "file_unreadable": "A file cannot be read, or gives no picture; streamer ends with 1 if it is still there then.",
-    "camera_refused_before": "It was paused or edited during the wait after a wrong password; that goes on.",
+    "camera_refused_before": "It was paused, edited or removed during the wait after a wrong password; that goes on.",
     "camera_resumed": "It was quiet and came back by itself.",
     "camera_stalled": "Connected, and no picture for `stall_s`.",
     "camera_frozen": "Pictures come and do not change.",

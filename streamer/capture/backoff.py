@@ -56,7 +56,7 @@ class Backoff:
         self._auth_s = auth_s
         self._random = random
         self._losses = 0
-        self._refusals = 0
+        self.refusals = 0  # of LOCKING, since all was well
 
     def next_s(self, reason: LossReason, quiet_s: float = 0.0) -> float:
         """Seconds to wait after a loss for ``reason``, counted as one more.
@@ -66,8 +66,8 @@ class Backoff:
         ``most_s`` and never less than what was drawn. It is not so after a refusal.
         """
         if reason in LOCKING:
-            steps = min(self._refusals, _MOST_STEPS)
-            self._refusals += 1
+            steps = min(self.refusals, _MOST_STEPS)
+            self.refusals += 1
             grown = min(REFUSED_GROWTH**steps, REFUSED_LONGEST)
             return self._auth_s * grown * (1 + 0.1 * self._random())
         ceiling_s = min(self._most_s, self._first_s * GROWTH ** min(self._losses, _MOST_STEPS))
@@ -79,4 +79,4 @@ class Backoff:
     def reset(self) -> None:
         """Begin again from the shortest waits."""
         self._losses = 0
-        self._refusals = 0
+        self.refusals = 0

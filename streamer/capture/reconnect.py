@@ -29,6 +29,7 @@ from streamer.capture.dials import Dials
 from streamer.capture.lines import Lines
 from streamer.capture.liveness import Flood, Stillness, StreamTime
 from streamer.capture.memory import trim
+from streamer.capture.refusals import Refusals
 from streamer.errors import SourceLost
 from streamer.protocols import Source
 from streamer.status import SourceState
@@ -62,6 +63,7 @@ class Reconnecting:
         first_epoch: int = 0,
         first_index: int = 0,
         before: Reconnecting | None = None,
+        refusals: Refusals | None = None,
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = _random.random,
     ) -> None:
@@ -71,8 +73,9 @@ class Reconnecting:
         and after ``first_frame_s`` without the first; here they only decide what :meth:`state`
         says meanwhile. ``healthy_after_s`` of frames reset the waits. Pictures that stay the same
         for ``frozen_s`` make the camera frozen; more than ``max_fps_in`` frames within a second
-        end its life. ``before``: one whose place it takes, of the same ``url``; its counters and
-        the waits after a wrong password go on.
+        end its life. ``before``: one whose place it takes, of the same ``url``; its counters go
+        on. ``refusals``: what was refused to any camera until now, whose waits go on; None: what
+        was refused to ``before``.
         """
         self._source = source
         self._stall_s = stall_s
@@ -83,7 +86,11 @@ class Reconnecting:
         waits = Backoff(
             first_s=first_backoff_s, most_s=max_backoff_s, auth_s=auth_backoff_s, random=random
         )
-        self._dials: Dials = Dials(waits, clock=clock) if before is None else before._dials
+        self._dials: Dials = Dials(waits) if before is None else before._dials
+        if refusals is None:
+            refusals = Refusals(clock=clock) if before is None else before._refusals
+        self._refusals: Refusals = refusals
+        self._key = refusals.key(url)
         self._lines = Lines(clock=clock, camera=getattr(source, "camera", ""), url=str(url))
         self._stillness = Stillness(frozen_s)
         self._flood = Flood(max_fps_in)
@@ -149,11 +156,13 @@ class Reconnecting:
                 self._dialled = True
                 self._lines.say("info", "camera_connecting", attempt=attempt)
                 epoch = self._epoch
-                lost = yield from self._one_life(stop)
-                if lost is None:
-                    break
-                alive_at = dialled_at if epoch == self._epoch else (self._newest_at or dialled_at)
-                wait_s = self._dials.wait_s(lost, self._clock() - alive_at)
+                with self._refusals.dial(self._key, stop):
+                    lost = yield from self._one_life(stop)
+                    if lost is None:
+                        break
+                    lived = epoch != self._epoch
+                    alive_at = (self._newest_at or dialled_at) if lived else dialled_at
+                    wait_s = self._wait_s(lost, self._clock() - alive_at)
                 with self._lock:
                     self._dials.losses[lost.reason] += 1
                     self._lose(lost, wait_s)
@@ -174,25 +183,31 @@ class Reconnecting:
             trim()
 
     def _await_leave(self, stop: threading.Event) -> None:
-        """Wait as long as a refusal asks for that befell an earlier line of the same address."""
-        self._dials.await_verdict(stop, self._first_frame_s)
-        held = self._dials.still_held()
+        """Wait as long as a refusal asks for that befell an earlier camera of the same source."""
+        self._refusals.await_verdict(self._key, stop, self._first_frame_s)
+        held = self._refusals.held(self._key)
         if held is not None and not stop.is_set():
-            lost, left_s = held
+            self._dials.refused_before(held.times)
             with self._lock:
-                self._lose(lost, left_s)
+                self._lose(held.lost, held.wait_s)
             self._lines.say(
-                "warning", "camera_refused_before", reason=lost.reason, detail=str(lost),
-                retry_in_s=round(left_s, 2),
+                "warning", "camera_refused_before", reason=held.lost.reason,
+                detail=str(held.lost), retry_in_s=round(held.wait_s, 2),
             )  # fmt: skip
-            stop.wait(left_s)
+            stop.wait(held.wait_s)
+
+    def _wait_s(self, lost: SourceLost, quiet_s: float) -> float:
+        """How long to wait after a loss; after a refusal whoever has the same source waits."""
+        wait_s = self._dials.wait_s(lost, quiet_s)
+        if lost.reason in LOCKING:
+            self._refusals.hold(self._key, lost, wait_s, self._dials.refusals)
+        return wait_s
 
     def _one_life(self, stop: threading.Event) -> Generator[Frame, None, SourceLost | None]:
         """Yield the frames of one life; return why it ended, or None when by ``stop``."""
         first_index = self._next_index
         healthy_since: float | None = None
         quiet_since = 0.0
-        decided = False
         frames = cast("Generator[Frame]", self._source.frames(stop))
         try:
             with closing(frames):
@@ -200,8 +215,7 @@ class Reconnecting:
                     now = self._clock()
                     if healthy_since is None:
                         healthy_since = now
-                        decided = True
-                        self._dials.decide(let_in=True)
+                        self._refusals.let_in(self._key, stop)
                         self._begin(now)
                     elif now - quiet_since >= self._stall_s:
                         healthy_since = now
@@ -229,14 +243,12 @@ class Reconnecting:
             if not stop.is_set():
                 return again
             if lost.reason in LOCKING:  # the camera counts it, whoever has stopped meanwhile
-                self._dials.wait_s(again, 0.0)
+                self._wait_s(again, 0.0)
                 with self._lock:
                     self._dials.losses[lost.reason] += 1
             return None
         finally:
             self._handed_over = False
-            if not decided:
-                self._dials.decide()
         if stop.is_set():
             return None
         return SourceLost("eof", "the source ended; it is opened again")

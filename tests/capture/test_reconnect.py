@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from streamer.capture.reconnect import Reconnecting
+from streamer.capture.refusals import Refusals
 from streamer.errors import LossReason, SourceLost
 from streamer.status import SourceState
 from streamer.types import Frame, NoPicture, Picture, SourceUrl
@@ -533,6 +534,43 @@ def test_one_in_the_place_of_another_waits_out_its_refusal_and_keeps_its_counter
     state = second.state()
     assert (state.attempts, state.decode_errors) == (3, first.state().decode_errors * 2)
     frames.close()
+
+
+def test_one_that_is_added_anew_waits_out_the_refusal_of_the_one_before() -> None:
+    clock = Clock()
+    refusals = Refusals(clock=clock)
+    source = Lives(clock, (0, 0, "auth"), (0, 0, "auth"), (1, 0.1, "eof"))
+    list(wrap(source, lambda: 0.0, refusals=refusals).frames(Stop(clock, most=2)))
+    refused_at = source.dialled_at[1]
+    clock.now = refused_at + 3
+    added = wrap(source, refusals=refusals)
+    seen = []
+
+    class Watching(Stop):
+        def wait(self, timeout: float | None = None) -> bool:
+            seen.append(added.state())
+            return super().wait(timeout)
+
+    frames = added.frames(Watching(clock))
+    next(frames)
+    assert source.dialled_at[2] >= refused_at + 120  # it was the second refusal
+    assert [(s.state, s.reason, s.losses) for s in seen] == [("refused", "auth", {})]
+    frames.close()
+    assert refusals.held(refusals.key(URL)) is None  # the picture let it in
+
+
+def test_another_password_is_tried_at_once() -> None:
+    clock = Clock()
+    refusals = Refusals(clock=clock)
+    list(wrap(Lives(clock, (0, 0, "auth")), refusals=refusals).frames(Stop(clock, most=1)))
+    assert refusals.held(refusals.key(URL)) is None  # the clock of the test has waited
+    clock.now -= 30
+    assert refusals.held(refusals.key(URL)) is not None
+    source = Lives(clock, (1, 0.1, "eof"))
+    right = SourceUrl("rtsp://cam:hunter3@10.0.0.1/x")
+    now = clock.now
+    next(Reconnecting(source, url=right, clock=clock, refusals=refusals).frames(Stop(clock)))
+    assert source.dialled_at == [now]
 
 
 def test_a_refusal_that_comes_after_the_stop_still_holds_who_comes_next() -> None:
