@@ -70,6 +70,10 @@ LIGHT = {
     "streamer.entry": HEAVY,
     "streamer.types, streamer.protocols": sorted(set(HEAVY) - {"numpy"}),
     "streamer.client": sorted(set(HEAVY) - {"zmq", "msgspec"}),
+    # What the process of an isolated camera loads, at each start anew.
+    "streamer.capture.ring, streamer.capture.schemes": sorted(
+        {*HEAVY, "asyncio", "ssl"} - {"av", "numpy"}
+    ),
 }
 
 

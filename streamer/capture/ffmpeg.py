@@ -7,7 +7,6 @@ FFmpeg ignores a misspelt option in silence, so the tests see these act on real 
 from __future__ import annotations
 
 import math
-import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +42,8 @@ class Tls:
         """The two as FFmpeg's options; its own default is to verify nothing."""
         if not self.verify:
             return {"tls_verify": "0"}
+        import ssl  # here, since it takes a while to load and most cameras do without
+
         # The authorities FFmpeg's build looks for are where Debian has none.
         authorities = self.ca_file or ssl.get_default_verify_paths().cafile
         return {"tls_verify": "1"} | ({"ca_file": str(authorities)} if authorities else {})

@@ -16,8 +16,6 @@ import re
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
-from streamer.log import get_logger
-
 FAILURES: Final = 50
 """Packets in a row without a picture, all with errors, until the GPU is given up: two seconds.
 A stream that is joined between two key frames may have some, and does with software too."""
@@ -91,6 +89,9 @@ class Decoding:
         """In the log, when it is news."""
         if reason != self._told:
             self._told = reason
+            # Here, since the process of an isolated camera loads this module and writes no log.
+            from streamer.log import get_logger
+
             get_logger("capture").warning(
                 "hardware_decoding_unavailable", camera=self._camera, reason=reason
             )

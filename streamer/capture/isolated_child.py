@@ -20,7 +20,6 @@ import signal
 import socket
 import sys
 import threading
-import traceback
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypedDict, cast
@@ -150,8 +149,12 @@ def one_life(orders: Orders, ring: Ring, control: socket.socket, stop: threading
         return LOST + f"{lost.reason}\n{words}".encode()
     except Exception as error:  # noqa: BLE001 - a bug in a source costs its camera only
         # Its text may hold a secret: the class and the place have to do.
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        words = f"{type(error).__name__} in {Path(place.filename).name}, line {place.lineno}"
+        place = error.__traceback__
+        while place is not None and place.tb_next is not None:
+            place = place.tb_next
+        assert place is not None  # noqa: S101 - it was raised
+        file = Path(place.tb_frame.f_code.co_filename).name
+        words = f"{type(error).__name__} in {file}, line {place.tb_lineno}"
         return BROKEN + f"\n{words[:MAX_WORDS]}".encode()
     finally:
         ring.decode_errors = getattr(source, "decode_errors", 0)
