@@ -37,7 +37,7 @@ on 100 cameras and on a hanging detector judge their own ledgers, rates and secr
 """
 
 GROUPS = {
-    "A stream that was live": ("1", "2", "3", "4", "4b", "5", "6", "23", "24"),
+    "A stream that was live": ("1", "2", "3", "4", "4b", "5", "6", "23", "24", "F2"),
     "A camera that does not answer": (
         "7",
         "8",

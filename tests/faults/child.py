@@ -46,6 +46,25 @@ def hanging_names() -> None:
     socket.getaddrinfo = hang
 
 
+def stuck() -> None:
+    """SIGUSR1: decoding of network cameras hangs, as C may, with no timeout; again: it goes on."""
+    from streamer.capture.pyav import PyAvSource
+
+    goes_on = threading.Event()
+    goes_on.set()
+    usual = PyAvSource._decode
+
+    def toggle(_number: int, _frame: FrameType | None) -> None:
+        (goes_on.clear if goes_on.is_set() else goes_on.set)()
+
+    def decode(self: PyAvSource, *what: Any) -> Any:
+        goes_on.wait()
+        return usual(self, *what)
+
+    signal.signal(signal.SIGUSR1, toggle)
+    PyAvSource._decode = decode  # type: ignore[method-assign]
+
+
 def leaking() -> None:
     """Every look of the detector leaves 200 bytes behind: 29 MB an hour at 40 a second."""
     kept: list[bytes] = []
@@ -64,7 +83,7 @@ def _around_detect(before: Any) -> None:
     RetinaFace.detect = detect  # type: ignore[method-assign]
 
 
-FAULTS = {each.__name__: each for each in (slow, pausable, hanging_names, leaking)}
+FAULTS = {each.__name__: each for each in (slow, pausable, hanging_names, stuck, leaking)}
 
 
 def main() -> None:

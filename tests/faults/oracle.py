@@ -80,7 +80,7 @@ def resources(title: str, before: Sample, after: Sample) -> Record:
 
 
 def canary(title: str, program: Program) -> Record:
-    """O4: the password shows nowhere, raw or encoded."""
+    """O4: neither the password nor the user's name shows anywhere, raw or encoded."""
     record = Record("O4", title, "no secret in output, metrics, status, events, argv, names")
     record.note(f"{len(program.seen.leaks)} places")
     record.require(not program.seen.leaks, f"it shows: {program.seen.leaks[:2]}")

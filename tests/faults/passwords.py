@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import quote
 
-USER = "kamera"
+USER = "Nachtigall5"
 SECRET = "p@ss:/w%rd-Kanarienvogel7"
-"""The canary: it needs percent-encoding, and its last word is nowhere by chance."""
+"""The canary: it needs percent-encoding, and its last word is nowhere by chance. The user's name is
+one too: who knows it has half the login."""
 
 
 def encoded_secret() -> str:
@@ -29,11 +30,18 @@ def _base64_cores(text: str) -> set[str]:
     return cores
 
 
-SHAPES = {"Kanarienvogel", encoded_secret(), SECRET} | _base64_cores("Kanarienvogel7")
+SHAPES = (
+    {"Kanarienvogel", encoded_secret(), SECRET, "Nachtigall"}
+    | _base64_cores("Kanarienvogel7")
+    | _base64_cores(USER)
+)
 
 
 def secrets_in(text: str) -> list[str]:
-    """Where the secret shows in ``text``, raw or encoded: up to three places, with what is near."""
+    """Where the password or the user's name shows, raw or encoded: three places at most.
+
+    Each with what is near it in ``text``.
+    """
     found = []
     for shape in SHAPES:
         for match in re.finditer(re.escape(shape), text):

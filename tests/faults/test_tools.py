@@ -21,9 +21,11 @@ from tests.faults.server import ScriptedCamera
     "text",
     [
         f"rtsp://{USER}:{SECRET}@host",
+        f"rtsp://{USER}@host",
         encoded_secret(),
         quote(encoded_secret()),
         *(base64.b64encode(("x" * pad + f"{USER}:{SECRET}").encode()).decode() for pad in range(3)),
+        *(base64.b64encode(("x" * pad + USER + ":x").encode()).decode() for pad in range(3)),
     ],
 )
 def test_the_secret_is_found_in_every_shape(text):
@@ -31,7 +33,7 @@ def test_the_secret_is_found_in_every_shape(text):
 
 
 def test_nothing_is_found_where_nothing_is():
-    assert not secrets_in("rtsp://***@127.0.0.1:554/live and a Vogel, " + "Zm9v" * 100)
+    assert not secrets_in("rtsp://***@127.0.0.1:554/live and a Vogel, a Nacht, " + "Zm9v" * 100)
 
 
 def test_a_record_fails_beyond_its_bound():
