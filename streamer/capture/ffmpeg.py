@@ -10,7 +10,10 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    import ssl
 
 LIVE_CODECS: Final = frozenset({"h264", "hevc", "mjpeg", "vp8", "vp9", "av1"})
 """What a camera may send. FFmpeg has hundreds of decoders, most of them seldom looked at."""
@@ -42,7 +45,7 @@ class Tls:
         """The two as FFmpeg's options; its own default is to verify nothing."""
         if not self.verify:
             return {"tls_verify": "0"}
-        import ssl  # here, since it takes a while to load and most cameras do without
+        import ssl  # here and below, since most cameras do without and it takes a while to load
 
         # The authorities FFmpeg's build looks for are where Debian has none.
         authorities = self.ca_file or ssl.get_default_verify_paths().cafile
@@ -50,6 +53,8 @@ class Tls:
 
     def context(self) -> ssl.SSLContext:
         """The same for a connection of our own. Raises ``OSError``."""
+        import ssl
+
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         if not self.verify:
             context.check_hostname = False

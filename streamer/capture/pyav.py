@@ -34,7 +34,6 @@ from av.video.stream import VideoStream
 
 from streamer.capture import ffmpeg
 from streamer.capture.av_picture import AvPicture, ColourConverter
-from streamer.capture.bounded import BoundedWay
 from streamer.capture.challenge import login_words
 from streamer.capture.ffmpeg import VERIFIED, Patience, Tls
 from streamer.capture.hardware import Decoding, GpuRefused
@@ -131,7 +130,11 @@ class PyAvSource:
         self._decoding = Decoding(camera, decoder if live else "software", gpu_context)
         if live:
             udp = transport == "udp"
-            self._bounded = None if reach is None else BoundedWay(url, reach, tls, udp=udp)
+            self._bounded = None
+            if reach is not None:
+                from streamer.capture.bounded import BoundedWay  # loads ssl, which most do without
+
+                self._bounded = BoundedWay(url, reach, tls, udp=udp)
             self._target = canonical_url(url.reveal())
             endpoint = endpoint_of(url.reveal())
             self._name = str(endpoint)
