@@ -13,57 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from streamer.flow.channel import Channel, ChannelStats, Closed
-
-WAIT_S = 10.0
-
-
-class Item:
-    """Something that can be watched while it dies."""
+from tests.flow.threads import Blocked, Item, ended, in_thread, wait_until
 
 
 def balanced(stats: ChannelStats) -> bool:
     return stats.offered == stats.delivered + sum(stats.dropped.values()) + stats.depth
-
-
-def in_thread(work):
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    return thread
-
-
-def ended(thread):
-    thread.join(WAIT_S)
-    return not thread.is_alive()
-
-
-def wait_until(true):
-    """Poll for a state that gives no event (a thread that waits inside a lock)."""
-    deadline = time.monotonic() + WAIT_S
-    while not true():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.001)
-
-
-class Blocked:
-    """A thread inside ``put``; how it ended is read after :meth:`join`."""
-
-    def __init__(self, channel, item):
-        self.closed = False
-
-        def work():
-            try:
-                channel.put(item)
-            except Closed:
-                self.closed = True
-
-        self._thread = in_thread(work)
-
-    def join(self):
-        assert ended(self._thread), "a writer waits although nothing is in its way"
-
-    @property
-    def waits(self):
-        return self._thread.is_alive()
 
 
 class ChannelMachine(RuleBasedStateMachine):

@@ -16,54 +16,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from streamer.flow.channel import Closed
 from streamer.flow.fan import FanIn
 from streamer.flow.ledger import Ledger
-
-WAIT_S = 10.0
-
-
-class Item:
-    """Something that can be watched while it dies."""
-
-
-def in_thread(work):
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    return thread
-
-
-def ended(thread):
-    thread.join(WAIT_S)
-    return not thread.is_alive()
-
-
-def wait_until(true):
-    """Poll for a state that gives no event (a thread that waits inside a lock)."""
-    deadline = time.monotonic() + WAIT_S
-    while not true():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.001)
+from tests.flow.threads import WAIT_S, Blocked, Item, ended, in_thread, wait_until
 
 
 def waiting_workers(fan):
     return len(fan._ready_or_over._waiters)
-
-
-class Blocked:
-    """A thread inside ``put``; how it ended is read after :meth:`join`."""
-
-    def __init__(self, lane, item):
-        self.item = item
-        self.closed = False
-
-        def work():
-            try:
-                lane.put(item)
-            except Closed:
-                self.closed = True
-
-        self._thread = in_thread(work)
-
-    def join(self):
-        assert ended(self._thread), "a camera waits although there is room"
 
 
 class FanInMachine(RuleBasedStateMachine):

@@ -11,12 +11,7 @@ import pytest
 from streamer.flow.channel import Closed
 from streamer.flow.fan import FanIn
 from streamer.flow.order import Choice, InTurn, Label
-
-WAIT_S = 10.0
-
-
-class Item:
-    """Something that can be watched while it dies."""
+from tests.flow.threads import WAIT_S, Item, ended, in_thread, wait_until
 
 
 class Scripted:
@@ -57,24 +52,6 @@ def fan_with(order, *, lanes=("a", "b", "c"), capacity=1, clock=time.monotonic):
     fan = FanIn("f", order=order, clock=clock)
     overflow = "drop_oldest" if capacity == 1 else "block"
     return fan, {n: fan.add_lane(n, capacity=capacity, overflow=overflow) for n in lanes}
-
-
-def in_thread(work):
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    return thread
-
-
-def ended(thread):
-    thread.join(WAIT_S)
-    return not thread.is_alive()
-
-
-def wait_until(true):
-    deadline = time.monotonic() + WAIT_S
-    while not true():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.001)
 
 
 def test_the_order_is_told_what_waits_and_hears_how_long_it_took():

@@ -7,10 +7,7 @@ import pytest
 
 from streamer.flow.channel import Channel, Closed
 from streamer.flow.fan_out import FanOut
-
-
-class Item:
-    """Something that can be watched while it dies."""
+from tests.flow.threads import Item
 
 
 def channels(*names, capacity=8):

@@ -18,8 +18,7 @@ from streamer.flow.channel import Channel, Closed
 from streamer.flow.fan import FanIn
 from streamer.flow.fan_out import FanOut
 from streamer.flow.stage import Stage, StageGroup
-
-WAIT_S = 10.0
+from tests.flow.threads import WAIT_S
 
 
 class Line:
