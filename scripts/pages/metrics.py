@@ -33,7 +33,9 @@ Written from the code by `make docs`; change `streamer/publish/metric_table.py`,
 `/metrics` at `http.bind` is for Prometheus: the plain text format, or OpenMetrics 1.0 for who asks
 for it. Nothing is measured for a scrape: it reads counters that are there anyhow, once, so that
 what it says fits together. A scrape of a camera that was removed no longer has it. Series named
-`…_created` are not given. There are no exemplars: there are no traces that they could point to.
+`…_created` are not given. There are no exemplars: there are no traces that they could point to, and they cost
+something (of CPU: 0.38 µs instead of 0.33 for each observation, 28 ms instead of 20 for the latencies of 100 cameras
+in one scrape, which get 1.7 times as long).
 
 Labels are bounded by the configuration (`camera`, `sink`, `queue`) or by the code (all others);
 nothing that comes from a network ever becomes a label.
