@@ -192,9 +192,10 @@ class Isolated:
                 return SourceLost("error", f"the decoder process of {self.camera} {child.end()}")
             else:
                 if child.ring.beat != beat:
+                    asked_at = asked_at if beat else now  # its start is not the camera's silence
                     beat, heard_at = child.ring.beat, now
                 silent = now - heard_at >= (self._hang_s if beat else max(START_S, self._hang_s))
-                if silent or now - asked_at >= self._silence_s:
+                if silent or (beat and now - asked_at >= self._silence_s):
                     child.kill()
                     return SourceLost(
                         "stall", self._silent(now - (heard_at if silent else asked_at))
