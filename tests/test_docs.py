@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from streamer.config import Config, parse_config
+from streamer.config import Config, config_schema, parse_config
 from streamer.events import decode
 from streamer.publish.metric_table import METRICS
 from tests.e2e.program import readme_block, streamer
@@ -68,3 +68,13 @@ def test_links_of_the_documents_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
             if not target.startswith("http"):
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_key_of_a_configuration_is_on_its_page() -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    schema = config_schema()
+    keys = [key for section in schema["$defs"].values() for key in section["properties"]]
+    sections = ("cameras", "model", "inference", "publish", "http")
+    keys += set(schema["properties"]) - set(sections)
+    rows = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    assert sorted(rows) == sorted(keys)

@@ -136,5 +136,5 @@ def page() -> str:
         f"| `{key}` | {_kind(spec)} | {_default(spec, required=False)} | {spec['description']} |"
         for key, spec in plain.items()
     ]
-    head = "## By themselves\n\n| key | value | default | meaning |\n|---|---|---|---|\n"
+    head = f"## {', '.join(plain)}\n\n| key | value | default | meaning |\n|---|---|---|---|\n"
     return "\n".join((*parts, head + "\n".join(alone) + "\n"))
