@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import Any, Final, Protocol, TypeVar
+from typing import Annotated, Any, Final, Protocol, TypeAlias, TypeVar
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from starlette.exceptions import HTTPException
 
+from streamer.config_sections import CAMERA_NAME
 from streamer.errors import StreamerError
 from streamer.status import Status
 from streamer.web.body import body_of
@@ -35,6 +36,11 @@ MOST_CHANGES: Final = 16
 """Changes that may wait for their turn: one is made at a time, and it may take a second."""
 
 T = TypeVar("T")
+
+# What is no name is answered with a sentence of ours, so it is not looked at before.
+_Name: TypeAlias = Annotated[
+    str, Path(description="the name of a camera", json_schema_extra={"pattern": CAMERA_NAME})
+]
 
 
 class CameraFault(StreamerError):
@@ -139,7 +145,7 @@ class CameraRoutes:
         for threads in (self._changing, self._fitting):
             threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _get(self, name: str) -> Response:
+    async def _get(self, name: _Name) -> Response:
         """One camera: what it does now, whence it is, and its settings."""
         return await self._answer(200, name)
 
@@ -150,29 +156,29 @@ class CameraRoutes:
         await self._change(lambda: self._door.add(name, values))
         return await self._answer(201, str(name))
 
-    async def _post_named(self, request: Request, name: str) -> Response:
+    async def _post_named(self, request: Request, name: _Name) -> Response:
         """Begin to watch a camera under this name."""
         values = await _values(request)
         await self._change(lambda: self._door.add(name, values))
         return await self._answer(201, name)
 
-    async def _put(self, request: Request, name: str) -> Response:
+    async def _put(self, request: Request, name: _Name) -> Response:
         """Watch this camera under this name, in the place of the one there is, if any."""
         values = await _values(request)
         added = await self._change(lambda: self._door.put(name, values))
         return await self._answer(201 if added else 200, name)
 
-    async def _delete(self, name: str) -> Response:
+    async def _delete(self, name: _Name) -> Response:
         """Stop watching a camera and forget it."""
         await self._change(lambda: self._door.remove(name))
         return _json(200, {"removed": name})
 
-    async def _pause(self, name: str) -> Response:
+    async def _pause(self, name: _Name) -> Response:
         """Stop reading a camera and keep it, as stopped."""
         await self._change(lambda: self._door.pause(name))
         return await self._answer(200, name)
 
-    async def _resume(self, name: str) -> Response:
+    async def _resume(self, name: _Name) -> Response:
         """Read a paused camera again."""
         await self._change(lambda: self._door.resume(name))
         return await self._answer(200, name)
