@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from benchmarks.listening import listen
 from benchmarks.motion import Watched, spans_of
 from benchmarks.motion_scenes import COMING, FPS, Scene, encode
 from streamer.apart import run_apart
 from streamer.app import App
 from streamer.capture.memory import limit_arenas
-from streamer.client import FacesEvent, NothingHeard, subscribe
+from streamer.client import FacesEvent
 from streamer.config import Config
 from streamer.inference.detector import RetinaFace
 from streamer.inference.registry import load_model
@@ -54,15 +55,8 @@ def played(scene: Scene, clip: Path, *, motion: bool) -> tuple[list[tuple[FacesE
             run_apart, run, timeout_s=60 + scene.seconds, values=values, clip=str(clip),
             seconds=scene.seconds + 1.5,
         )  # fmt: skip
-        heard: list[tuple[FacesEvent, float]] = []
-        with subscribe(endpoint, timeout_s=0.5) as events:
-            while True:
-                try:
-                    heard.append((next(events), time.time()))
-                except NothingHeard:
-                    if program.done():
-                        break
-        program.result()
+        wall_minus_monotonic = time.time() - time.monotonic()
+        heard = [(event, at + wall_minus_monotonic) for event, at in listen(endpoint, program)]
     return heard, sum(event.status == "detected" for event, _ in heard)
 
 

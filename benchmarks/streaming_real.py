@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.listening import listen
 from streamer.apart import run_apart
 from streamer.app import App
 from streamer.capture.memory import limit_arenas
-from streamer.client import NothingHeard, subscribe
 from streamer.config import Config
 from streamer.events import FacesEvent
 from streamer.inference.simulation import SimulatedCamera
@@ -32,7 +32,6 @@ WARM_S = 2.5
 """Seconds from the instant at which all cameras were heard until anything counts."""
 
 _START_S = 60.0
-_SILENCE_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -106,16 +105,8 @@ def replay(cameras: Sequence[SimulatedCamera], clip: Clip, *, seconds: float) ->
         heard: list[Heard] = []
         began, others_began = time.monotonic(), _others_s()
         wall_minus_monotonic = time.time() - time.monotonic()
-        with subscribe(endpoint, timeout_s=_SILENCE_S) as events:
-            while True:
-                try:
-                    event = next(events)
-                except NothingHeard:
-                    if program.done():
-                        break
-                    continue
-                heard += _heard(event, time.monotonic(), wall_minus_monotonic)
-        program.result()
+        for event, at in listen(endpoint, program):
+            heard += _heard(event, at, wall_minus_monotonic)
         others = (_others_s() - others_began) / (time.monotonic() - began)
     return replace(score(heard, clip), others=max(0.0, others))
 

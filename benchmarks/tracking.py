@@ -12,6 +12,7 @@ which gets an environment of its own under build/. Written to ``build/bench/trac
 * ``kept``: recall over all frames, as a share of streamer's when every frame is looked at;
 * ``ahead``: how many true faces have a box on them 40 to 200 ms after it was found, where it was
   found and where it is expected by then;
+* ``why``: faces without a box at one look in five, by cause (benchmarks/tracking_why.py);
 * ``cost``: milliseconds to match 20 faces, and to predict them.
 
 Streamer's constants were chosen on the clips and on the scenes of seeds 1 and 2; the scenes that
@@ -28,6 +29,7 @@ import statistics
 import subprocess
 import time
 import venv
+from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -40,6 +42,7 @@ from rich.table import Table
 
 from benchmarks.tracking_scenes import HEIGHT, SETTINGS, WIDTH, Seen, scene
 from benchmarks.tracking_score import Output, Tally, tally
+from benchmarks.tracking_why import CAUSES, why
 from scripts.make_demo_clip import small_clip
 from streamer.inference.detector import RetinaFace
 from streamer.inference.session import open_session
@@ -216,6 +219,24 @@ def ahead(material: dict[str, list[list[Seen]]]) -> dict[str, Any]:
     return figures
 
 
+def causes(material: dict[str, list[list[Seen]]]) -> dict[str, Any]:
+    """Of the true faces of all frames, the share without a box by cause, one look in five.
+
+    By scene, and "scenes" together.
+    """
+    found: dict[str, Counter[str]] = {}
+    for name, runs in material.items():
+        for frames in runs:
+            _, everywhere = ours(frames, EVERY[-1])
+            missed = why(frames, everywhere, EVERY[-1], WEAK)
+            for place in (name,) if name in CLIPS else (name, "scenes"):
+                found[place] = found.get(place, Counter()) + missed
+    return {
+        place: {cause: round(missed[cause] / missed["true"], 4) for cause in CAUSES}
+        for place, missed in found.items()
+    }
+
+
 def cost_of_20_faces() -> dict[str, dict[str, float]]:
     """Milliseconds of one update and of one prediction, 20 faces in a crowd, on one core."""
     setting = next(setting for setting in SETTINGS if setting.name == "crowd")
@@ -225,16 +246,19 @@ def cost_of_20_faces() -> dict[str, dict[str, float]]:
         )
         for frame in scene(setting, 11)
     ]
-    spent: dict[str, list[float]] = {"update": [], "predict": []}
+    spent: dict[str, list[float]] = {"update": [], "predict": [], "both": []}
     for _ in range(3):
         tracker = FaceTracker(confident=CONFIDENT)
         for frame in frames:
             began = time.perf_counter()
             tracker.update(frame.faces, frame.at)
             between = time.perf_counter()
-            tracker.predict(frame.at + 0.04)
-            spent["update"].append((between - began) * 1e3)
-            spent["predict"].append((time.perf_counter() - between) * 1e3)
+            tracker.predict(frame.at + 0.04, within=(WIDTH, HEIGHT))
+            ended = time.perf_counter()
+            for name, took_s in zip(
+                spent, (between - began, ended - between, ended - began), strict=True
+            ):
+                spent[name].append(took_s * 1e3)
     return {
         name: {
             "min": round(min(values), 3),
@@ -265,6 +289,8 @@ def show(figures: dict[str, Any], console: Console) -> None:
                 )  # fmt: skip
         console.print(table)
     console.print(f"faces under a box some ms later: {figures['ahead']}")
+    for place, shares in figures["why"].items():
+        console.print(f"no box, one look in five, {place}: {shares}")
     console.print(f"milliseconds for 20 faces: {figures['cost']}")
 
 
@@ -287,6 +313,7 @@ def main() -> None:
     material = clips()
     material |= {s.name: [scene(s, seed) for seed in seeds] for s in SETTINGS}
     figures = {"seeds": list(seeds), "cost": cost_of_20_faces(), "ahead": ahead(material)}
+    figures["why"] = causes(material)
     figures = figures | compare(material, with_peers=not explore)
     show(figures, console)
     if not explore:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import av
+import cv2
+import httpx
 import numpy as np
 
 from streamer.app import App
 from streamer.engine import WEAK
+from streamer.inference.detector import RetinaFace
+from streamer.inference.session import open_session
 from streamer.testing import CollectingSink
-from streamer.types import Result
-from tests.test_cameras import ROOT, config
+from streamer.types import Image, Result
+from streamer.vision.picture import ArrayPicture
+from tests.test_cameras import ROOT, Running, config
 
+CLIP = "streamer/assets/demo.mp4"
 CONFIDENCE = 0.9
 
 
@@ -20,7 +27,7 @@ def test_a_known_face_is_followed_where_it_is_seen_weakly_and_no_other_is_told(
 ) -> None:
     del model_path
     sink = CollectingSink()
-    clip = {"source": "streamer/assets/demo.mp4", "input_size": 320, "fill": False}
+    clip = {"source": CLIP, "input_size": 320, "fill": False}
     settings = config({"clip": clip}, model={"confidence": CONFIDENCE})
     App(settings, base_folder=ROOT, environ={}, extra_sinks={"all": sink}).run()
     known: set[int] = set()
@@ -36,3 +43,34 @@ def test_a_known_face_is_followed_where_it_is_seen_weakly_and_no_other_is_told(
         weak += int(is_weak.sum())
     assert known
     assert weak > 10
+
+
+def some_pictures() -> list[Image]:
+    """One in twenty of the clip."""
+    with av.open(str(ROOT / CLIP)) as container:
+        frames = [frame for n, frame in enumerate(container.decode(video=0)) if n % 20 == 0]
+    return [np.ascontiguousarray(frame.to_ndarray(format="bgr24"), np.uint8) for frame in frames]
+
+
+def test_a_picture_that_is_asked_about_has_none_though_its_detector_finds_them_for_cameras(
+    model_path: Path,
+) -> None:
+    pictures = some_pictures()
+    session = open_session(model_path.read_bytes(), device="cpu", threads=1, spin=False)
+    detector = RetinaFace(session, confidence=CONFIDENCE * WEAK)
+    found = [detector.detect([ArrayPicture(picture)])[0].scores for picture in pictures]
+    assert sum(int((scores < CONFIDENCE - 0.05).sum()) for scores in found) >= 5
+    camera = {"source": "synthetic:?fps=5&size=320x192"}  # of the same input size: one detector
+    http = {"bind": "127.0.0.1:0"}
+    with Running({"a": camera}, http=http, model={"confidence": CONFIDENCE}) as running:
+        running.wait_for("a", more=1)
+        assert running.app.http is not None
+        url = f"http://{running.app.http.address}/detect"
+        told: list[float] = []
+        for picture in pictures:
+            body = cv2.imencode(".jpg", picture)[1].tobytes()
+            answer = httpx.post(url, content=body, timeout=30)
+            assert answer.status_code == 200, answer.text
+            told += [face["confidence"] for face in answer.json()["faces"]]
+    assert told
+    assert min(told) >= CONFIDENCE

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+import math
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +42,7 @@ _MISS_MOST: Final = 30
 """What each look that did not find the track adds, and how many are counted: the face may be gone
 for good, and another may come where it was."""
 
-_SIDES_NOISE: Final = NOISE[1] / NOISE[0]
+_CENTRE_NOISE, _SIDES_NOISE = NOISE[:2].tolist()
 
 _MOST: Final = 20.0
 """Neither may count more than this, for faces half hidden have odd sides and points."""
@@ -49,10 +52,22 @@ LARGEST_GROUP: Final = 32
 groups the best pair goes first, so that time stays bounded in a crowd."""
 
 
+class Pairs(NamedTuple):
+    """Known faces (positions, (K,)), new faces, and what each pair is worth, above 0."""
+
+    rows: NDArray[np.intp]
+    columns: NDArray[np.intp]
+    worth: Array
+
+    def where(self, chosen: NDArray[np.bool_]) -> Pairs:
+        """Those ``chosen`` (K,)."""
+        return Pairs(self.rows[chosen], self.columns[chosen], self.worth[chosen])
+
+
 def gains(
     motion: Motion, missed: NDArray[np.int64], numbers: Array, unrest: float, gates: Array
-) -> Array:
-    """What each pair of a known and a new face is worth: (M, N), above 0 where it may be made.
+) -> Pairs:
+    """The pairs of a known and a new face that may be made, by rows, and what each is worth.
 
     ``motion`` of M faces is of the instant of ``numbers`` (N, 14; see
     :func:`streamer.vision.kalman.measured`). It is the logarithm of how likely the face would be
@@ -61,81 +76,88 @@ def gains(
     ``missed`` (M,) is how many looks in a row did not find it; ``unrest`` is as for
     :meth:`streamer.vision.kalman.Motion.correct`; ``gates`` (N,) are in deviations squared.
     """
-    size, known_size = sizes(numbers), motion.size
-    area = known_size[:, None] * size
-    noise = area * NOISE[0]
-    expected = motion.spread[0, :, :1] + noise * unrest
-    off = motion.place.T[:4, :, None] - numbers.T[:4, None, :]
-    off *= off
-    away = off[0] + off[1]
-    deviation = away / expected
-    sides = (off[2] + off[3]) / (motion.spread[0, :, 1:2] + noise * _SIDES_NOISE)
-    mine = motion.place[:, 4:] / known_size[:, None]
-    theirs = numbers[:, 4:] / size[:, None]
-    # Squared distances of points, by the square of a difference multiplied out.
-    shape = (mine * mine).sum(axis=1)[:, None] + (theirs * theirs).sum(axis=1)
-    shape -= 2 * (mine @ theirs.T)
-    # In place from here on: these arrays are most of what a look costs.
-    np.minimum(sides, _MOST, out=sides)
-    sides *= _SIDES_WEIGHT
-    shape *= _SHAPE_WEIGHT / _SHAPE
-    np.minimum(shape, _SHAPE_WEIGHT * _MOST, out=shape)
-    expected /= noise
-    cost: Array = np.log(expected, out=expected)
-    cost *= 2
-    cost += deviation
-    cost += sides
-    cost += shape
-    cost += (_MISS_WEIGHT * np.minimum(missed, _MISS_MOST))[:, None]
-    away /= area
-    near = away < _NEAR**2
-    np.minimum(cost, _WORST - 1, out=cost, where=near)
-    allowed = deviation < gates
-    allowed &= away < _FAR**2
-    allowed |= near
-    allowed &= np.abs(np.log(known_size)[:, None] - np.log(size)) < _GROWN
-    np.subtract(_WORST, cost, out=cost)
-    cost *= allowed
-    return cost
+    size, known_size, place = sizes(numbers), motion.size, motion.place
+    # Who is near enough at all; most pairs are not, and the rest costs more.
+    area = np.multiply.outer(known_size, size)
+    away = np.subtract.outer(place[:, 0], numbers[:, 0]) ** 2
+    away += np.subtract.outer(place[:, 1], numbers[:, 1]) ** 2
+    expected = area * (_CENTRE_NOISE * unrest)
+    expected += motion.spread[0, :, :1]
+    within = np.minimum(expected * gates, area * _FAR**2)
+    np.maximum(within, area * _NEAR**2, out=within)
+    close = np.flatnonzero(away < within)
+    rows, columns = np.divmod(close, max(len(size), 1))
+    area, away, expected = area.take(close), away.take(close), expected.take(close)
+    size, known_size = size[columns], known_size[rows]
+    place, numbers = place[rows], numbers[columns]
+    sides = ((place[:, 2:4] - numbers[:, 2:4]) ** 2).sum(axis=1)
+    sides /= motion.spread[0, :, 1][rows] + area * _SIDES_NOISE
+    points = place[:, 4:] / known_size[:, None] - numbers[:, 4:] / size[:, None]
+    shape = np.einsum("ij,ij->i", points, points) / _SHAPE
+    worth = (_WORST + 2 * math.log(_CENTRE_NOISE)) - 2 * np.log(expected / area)
+    worth -= away / expected
+    worth -= _SIDES_WEIGHT * np.minimum(sides, _MOST)
+    worth -= _SHAPE_WEIGHT * np.minimum(shape, _MOST)
+    worth -= _MISS_WEIGHT * np.minimum(missed[rows], _MISS_MOST)
+    worth = np.maximum(worth, away < area * _NEAR**2)  # a pair so near is worth 1 at least
+    good = worth > 0
+    good &= np.abs(np.log(known_size / size)) < _GROWN
+    return Pairs(rows, columns, worth).where(good)
 
 
-def assign(worth: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Pair rows with columns so that the sum of ``worth`` (M, N) is greatest.
+def assign(pairs: Pairs) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Those of ``pairs`` that have the greatest sum of worth, no row or column in two of them.
 
-    Only pairs worth more than 0 are made, and no row or column is in two. Returns the rows and
-    the columns of the pairs, in the order of the rows. Ties may go either way.
+    Returns rows and columns, in the order of the rows. Ties may go either way.
 
-    Most faces have no rival: a pair worth more than the second best of its row and of its column
-    together is in every best pairing, since no exchange could make up for it. Of the rest, those
-    that compete with each other are found and solved group by group.
+    Most faces have no rival. Nor is there a choice where a pair is worth more than the second
+    best of its row and of its column together: it is in every best pairing, since no exchange
+    could make up for it. Of the rest, those that compete with each other are found and solved
+    group by group.
     """
-    worth = np.maximum(worth, 0.0)
-    if min(worth.shape) > 1:
-        across = np.partition(worth, -2, axis=1)[:, -2, None]
-        down = np.partition(worth, -2, axis=0)[-2]
-        rows, columns = np.nonzero(worth > across + down)
-        worth[rows] = 0.0
-        worth[:, columns] = 0.0
-    else:
-        rows = columns = np.zeros(0, np.intp)
-    left_rows, left_columns = np.nonzero(worth)
-    if not len(left_rows):
-        return rows, columns
-    pairs = dict(zip(rows.tolist(), columns.tolist(), strict=True))
-    for group_rows, group_columns in _groups(left_rows.tolist(), left_columns.tolist()):
-        values = worth[np.ix_(group_rows, group_columns)].tolist()
+    rows, columns = pairs.rows.tolist(), pairs.columns.tolist()
+    in_row, in_column = Counter(rows), Counter(columns)
+    if len(in_row) == len(rows) == len(in_column):
+        return pairs.rows, pairs.columns
+    chosen: dict[int, int] = {}
+    rivals: dict[tuple[int, int], float] = {}
+    for row, column, gain in zip(rows, columns, pairs.worth.tolist(), strict=True):
+        if in_row[row] == 1 and in_column[column] == 1:
+            chosen[row] = column
+        else:
+            rivals[row, column] = gain
+    row_second = _seconds((row, gain) for (row, _), gain in rivals.items())
+    column_second = _seconds((column, gain) for (_, column), gain in rivals.items())
+    sure = [
+        (row, column)
+        for (row, column), gain in rivals.items()
+        if gain > row_second[row] + column_second[column]
+    ]
+    chosen.update(sure)
+    taken = {column for _, column in sure}
+    left = [pair for pair in rivals if pair[0] not in chosen and pair[1] not in taken]
+    for group_rows, group_columns in _groups(left):
+        values = [[rivals.get((row, c), 0.0) for c in group_columns] for row in group_rows]
         solve = _best if len(group_rows) <= LARGEST_GROUP else _greedy
         for row, column in solve(values):
-            pairs[group_rows[row]] = group_columns[column]
-    ordered = sorted(pairs)
-    return np.array(ordered, np.intp), np.array([pairs[row] for row in ordered], np.intp)
+            chosen[group_rows[row]] = group_columns[column]
+    ordered = sorted(chosen)
+    return np.array(ordered, np.intp), np.array([chosen[row] for row in ordered], np.intp)
 
 
-def _groups(rows: list[int], columns: list[int]) -> list[tuple[list[int], list[int]]]:
-    """Rows and columns that hang together by candidate pairs ``rows[i]``, ``columns[i]``."""
+def _seconds(gains: Iterable[tuple[int, float]]) -> dict[int, float]:
+    """The second largest gain by row (or column), 0 where there is one only."""
+    of: dict[int, list[float]] = {}
+    for place, gain in gains:
+        of.setdefault(place, [0.0]).append(gain)
+    return {place: sorted(found)[-2] for place, found in of.items()}
+
+
+def _groups(pairs: Iterable[tuple[int, int]]) -> list[tuple[list[int], list[int]]]:
+    """Rows and columns that hang together by candidate ``pairs`` of the two."""
     of_row: dict[int, list[int]] = {}
     of_column: dict[int, list[int]] = {}
-    for row, column in zip(rows, columns, strict=True):
+    for row, column in pairs:
         of_row.setdefault(row, []).append(column)
         of_column.setdefault(column, []).append(row)
     groups = []

@@ -43,15 +43,21 @@ _SIZE_WEIGHT: Final = 0.3
 _GROUP: Final = np.array([0, 0, 1, 1, *[2] * 10])
 """Which of the three groups each of the 14 numbers is of."""
 
+_FROM_CORNERS: Final = np.array(
+    [[0.5, 0, -1, 0], [0, 0.5, 0, -1], [0.5, 0, 1, 0], [0, 0.5, 0, 1]], np.float64
+)
+_TO_CORNERS: Final = np.array(
+    [[1, 0, 1, 0], [0, 1, 0, 1], [-0.5, 0, 0.5, 0], [0, -0.5, 0, 0.5]], np.float64
+)
+"""Factors from x1, y1, x2, y2 to centre and sides, and back: one product costs less than sums."""
+
 _LEAST_SIDE: Final = 1.0  # pixels; no face is predicted to turn inside out
 
 
 def measured(faces: Faces) -> Array:
     """The 14 numbers of each face: (N, 14) float64, pixels."""
-    boxes = faces.boxes.astype(np.float64)
-    found = np.empty((len(boxes), 14))
-    found[:, :2] = (boxes[:, :2] + boxes[:, 2:]) / 2
-    found[:, 2:4] = boxes[:, 2:] - boxes[:, :2]
+    found = np.empty((len(faces), 14))
+    found[:, :4] = faces.boxes @ _FROM_CORNERS
     found[:, 4:] = (faces.landmarks - found[:, None, :2]).reshape(-1, 10)
     return found
 
@@ -63,9 +69,8 @@ def sizes(numbers: Array) -> Array:
 
 def pictured(numbers: Array) -> tuple[Floats, Floats]:
     """Boxes (N, 4) and landmarks (N, 5, 2), float32 pixels, of ``numbers`` (N, 14)."""
-    centre, half = numbers[:, :2], numbers[:, 2:4] / 2
-    boxes: Floats = np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
-    points = numbers[:, 4:].reshape(-1, 5, 2) + centre[:, None]
+    boxes: Floats = (numbers[:, :4] @ _TO_CORNERS).astype(np.float32)
+    points = numbers[:, 4:].reshape(-1, 5, 2) + numbers[:, None, :2]
     return boxes, points.astype(np.float32)
 
 
@@ -75,21 +80,21 @@ def box_speeds(speed: Array, passed_s: float = 0.0) -> Floats:
     ``speed`` (N, 14) is that of faces ``passed_s`` seconds ago.
     """
     keeps = math.exp(-max(passed_s, 0.0) / _PACE_S)
-    centre, half = speed[:, :2], speed[:, 2:4] / 2
-    return np.asarray(np.concatenate([centre - half, centre + half], axis=1) * keeps, np.float32)
+    return np.asarray(speed[:, :4] @ (_TO_CORNERS * keeps), np.float32)
 
 
 @dataclass(slots=True, eq=False)
 class Motion:
     """The state of N faces, all at one instant.
 
-    ``place`` and ``speed`` are (N, 14), pixels and pixels a second. ``spread`` (3, N, 3) is for
-    each group the variance of place, the covariance, and the variance of speed, pixels squared.
-    ``size`` (N,) pixels is what errors scale with.
+    ``state`` (2, N, 14) is where they are and how they move: pixels, and pixels a second.
+    ``spread`` (3, N, 3) is for each group the variance of place, the covariance, and the variance
+    of speed, pixels squared. ``size`` (N,) pixels is what errors scale with.
+
+    Few operations on large arrays, because each costs a microsecond however small its arrays are.
     """
 
-    place: Array
-    speed: Array
+    state: Array
     spread: Array
     size: Array
 
@@ -98,33 +103,50 @@ class Motion:
         """Faces seen for the first time at ``numbers`` (N, 14): standing, as far as is known."""
         size = sizes(numbers)
         area = (size * size)[:, None]
+        state = np.zeros((2, *numbers.shape))
+        state[0] = numbers
         spread = np.zeros((3, len(numbers), 3))
         spread[0], spread[2] = NOISE * area, _FIRST_SPEED * area
-        return Motion(numbers.copy(), np.zeros_like(numbers), spread, size)
+        return Motion(state, spread, size)
 
     def __len__(self) -> int:
         """How many faces."""
         return len(self.size)
 
+    @property
+    def place(self) -> Array:
+        """Where they are: (N, 14), pixels."""
+        return np.asarray(self.state[0])
+
+    @property
+    def speed(self) -> Array:
+        """How they move: (N, 14), pixels a second."""
+        return np.asarray(self.state[1])
+
+    def copy(self) -> Motion:
+        """The same faces, to be changed by themselves."""
+        return Motion(self.state.copy(), self.spread.copy(), self.size.copy())
+
     def where(self, chosen: NDArray[np.bool_]) -> Motion:
         """Only the faces of ``chosen`` (N,)."""
-        return Motion(
-            self.place[chosen], self.speed[chosen], self.spread[:, chosen], self.size[chosen]
-        )
+        return Motion(self.state[:, chosen], self.spread[:, chosen], self.size[chosen])
 
     def and_also(self, more: Motion) -> Motion:
         """These faces and then those of ``more``, which are of the same instant."""
         return Motion(
-            np.concatenate([self.place, more.place]),
-            np.concatenate([self.speed, more.speed]),
+            np.concatenate([self.state, more.state], axis=1),
             np.concatenate([self.spread, more.spread], axis=1),
             np.concatenate([self.size, more.size]),
         )
 
-    def after(self, passed_s: float, chosen: NDArray[np.bool_]) -> Array:
-        """Where the faces of ``chosen`` (N,) are ``passed_s`` (0 or more) later: (M, 14)."""
+    def after(self, passed_s: float, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> Array:
+        """Where the faces of ``chosen`` are ``passed_s`` (0 or more) later: (M, 14).
+
+        ``chosen`` says of each face whether it is meant (N,), or gives their positions (M,).
+        """
         reach_s = _PACE_S * -math.expm1(-passed_s / _PACE_S)
-        place = self.place[chosen] + reach_s * self.speed[chosen]
+        place, speed = self.state[:, chosen]
+        place += reach_s * speed
         np.maximum(place[:, 2:4], _LEAST_SIDE, out=place[:, 2:4])
         return np.asarray(place)
 
@@ -134,18 +156,21 @@ class Motion:
             return
         keeps = math.exp(-passed_s / _PACE_S)
         reach_s = _PACE_S * (1 - keeps)
-        area = (self.size * self.size)[:, None]
-        shaken = _AGILITY * area
-        place, both, speed = self.spread
-        spread = np.empty_like(self.spread)
-        carried = both + reach_s * speed
-        spread[0] = place + reach_s * (both + carried) + shaken * (passed_s**3 / 3)
-        spread[1] = keeps * carried + shaken * (passed_s**2 / 2)
-        spread[2] = keeps**2 * speed + shaken * passed_s
-        self.spread = spread
-        self.place = self.place + reach_s * self.speed
-        np.maximum(self.place[:, 2:4], _LEAST_SIDE, out=self.place[:, 2:4])
-        self.speed = keeps * self.speed
+        place, speed = self.state
+        place += reach_s * speed
+        np.maximum(place[:, 2:4], _LEAST_SIDE, out=place[:, 2:4])
+        speed *= keeps
+        # What a step makes of a variance of place, a covariance and a variance of speed.
+        step = np.array(
+            [
+                [1.0, 2 * reach_s, reach_s**2],
+                [0.0, keeps, keeps * reach_s],
+                [0.0, 0.0, keeps**2],
+            ]
+        )
+        grown = np.array([passed_s**3 / 3, passed_s**2 / 2, passed_s])[:, None, None] * _AGILITY
+        self.spread = (step @ self.spread.reshape(3, -1)).reshape(self.spread.shape)
+        self.spread += grown * (self.size * self.size)[:, None]
 
     def correct(self, rows: NDArray[np.intp], numbers: Array, unrest: float) -> Array:
         """Take in what was seen: ``numbers`` (M, 14) of the faces at ``rows`` (M,).
@@ -157,15 +182,15 @@ class Motion:
         size = sizes(numbers)
         noise = NOISE * (size * size)[:, None]
         noise[:, 0] *= unrest
-        place, both, speed = self.spread[:, rows]
-        total = place + noise
-        gain, speed_gain = place / total, both / total
-        off = numbers - self.place[rows]
-        self.place[rows] += gain.take(_GROUP, axis=1) * off
-        self.speed[rows] += speed_gain.take(_GROUP, axis=1) * off
-        left = 1 - gain
-        self.spread[0, rows] = place * left
-        self.spread[1, rows] = both * left
-        self.spread[2, rows] = speed - speed_gain * both
-        self.size[rows] += _SIZE_WEIGHT * (size - self.size[rows])
-        return np.asarray((off[:, 0] ** 2 + off[:, 1] ** 2) / (2 * total[:, 0]))
+        state, spread = self.state.take(rows, axis=1), self.spread.take(rows, axis=1)
+        total = spread[0] + noise
+        gains = spread[:2] / total  # of place and of speed
+        off = numbers - state[0]
+        state += gains.take(_GROUP, axis=2) * off
+        spread[2] -= gains[1] * spread[1]
+        spread[:2] *= 1 - gains[0]
+        self.state[:, rows], self.spread[:, rows] = state, spread
+        known_size = self.size[rows]
+        self.size[rows] = known_size + _SIZE_WEIGHT * (size - known_size)
+        centre = off[:, :2]
+        return np.asarray(np.einsum("ij,ij->i", centre, centre) / (2 * total[:, 0]))

@@ -128,7 +128,7 @@ class Privacy:
         self._view, self._looked_at = _view(frame), at
         found = self._tracker.update(faces, at)
         seen = dict(zip(found.ids.tolist(), found.faces.boxes, strict=True))
-        alive = {one.id for one in self._tracker.alive()}
+        alive = set(self._tracker.alive())
         self._seen = {n: box for n, box in (self._seen | seen).items() if n in alive}
         return self.expected(frame, at)
 

@@ -16,6 +16,16 @@ _NOSE_DOWN: Final = 0.497
 that face recognition aligns to (ArcFace, Deng et al., 2019; eyes at 51.6, nose at 71.7, mouth at
 92.3 of 112 pixels)."""
 
+_MIDDLE: Final = np.array([[0.5], [_NOSE_DOWN]])
+
+_ACROSS, _DOWN = [-1, 1, 0, -1, 1], [-1, -1, 0, 1, 1]
+_FROM_LEFT, _FROM_TOP = [-1, 0, 2, -1, 0], [-1, -1, 2, 0, 0]
+_AXES: Final = np.array([_ACROSS, _FROM_LEFT, _ACROSS, _DOWN, _DOWN, _FROM_TOP], np.float64)
+"""Twice the sides of the four outer points, and twice the way to the nose from the middle of the
+left and of the upper side, as sums of the five points. In the order in which they are crossed:
+the first with the fourth is the area, the second with the fifth how far aside the nose is, and
+the third with the sixth how far down."""
+
 
 USEFUL_PX: Final = 112.0
 """Face recognition scales faces to 112 pixels (ArcFace, 2019): larger pictures are no better."""
@@ -43,30 +53,16 @@ def frontality(landmarks: Floats) -> Floats:
     one raised or lowered it nears the eyes or the mouth. The result is the product of how
     central it is each way. A head tilted to a shoulder counts as frontal: aligning undoes that.
     """
-    points = np.moveaxis(landmarks, (-2, -1), (0, 1)).astype(np.float64)
-    return np.asarray(frontality_of(points), np.float32)
-
-
-def frontality_of(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """:func:`frontality` of ``points`` (5, 2, ...) float64: (...,) float64.
-
-    Where they lie in the picture makes no difference, only how they lie to each other.
-    """
-    left_eye, right_eye, nose, mouth_left, mouth_right = points
-    left, top = left_eye + mouth_left, left_eye + right_eye  # twice the middle of each side
-    across_x, across_y = right_eye + mouth_right - left
-    down_x, down_y = mouth_left + mouth_right - top
-    nose = nose + nose
+    points = np.moveaxis(landmarks, (-2, -1), (0, 1)).reshape(5, -1).astype(np.float64)
     # Solve nose = left + aside * across and nose = top + below * down in the face's own axes.
-    area = across_x * down_y - across_y * down_x
+    one, other = (_AXES @ points).reshape(2, 3, 2, -1)
+    crossed = one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0]
+    area = crossed[0]
     usable = area > 1e-6
-    area = np.where(usable, area, 1.0)
-    (side_x, side_y), (below_x, below_y) = nose - left, nose - top
-    aside = (side_x * down_y - side_y * down_x) / area
-    below = (below_y * across_x - below_x * across_y) / area
-    central = np.maximum(1 - 2 * np.abs(aside - 0.5), 0)
-    level = np.maximum(1 - np.abs(below - _NOSE_DOWN) / _NOSE_DOWN, 0)
-    return np.asarray(np.where(usable, central * level, 0.0))
+    aside_below = crossed[1:] / np.where(usable, area, 1.0)
+    central = np.maximum(1 - np.abs(aside_below - _MIDDLE) / _MIDDLE, 0)
+    found = np.where(usable, central[0] * central[1], 0.0)
+    return np.asarray(found.reshape(landmarks.shape[:-2]), np.float32)
 
 
 def sharpness(gray: NDArray[np.uint8]) -> float:

@@ -6,7 +6,6 @@ in frames and overlaps: at five detections a second a walker's boxes no longer o
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count, islice
@@ -17,8 +16,7 @@ from numpy.typing import NDArray
 
 from streamer.types import Faces, Floats, Tracks
 from streamer.vision.association import GATE, WEAK_GATE, assign, gains
-from streamer.vision.kalman import Array, Motion, box_speeds, measured, pictured, sizes
-from streamer.vision.quality import USEFUL_PX, frontality_of
+from streamer.vision.kalman import Array, Motion, box_speeds, measured, pictured
 
 # Chosen with benchmarks/tracking.py, on its clips and on other seeds than it reports.
 _SURE_SCORE: Final = 0.75
@@ -32,28 +30,8 @@ is multiplied, at each look, by how far the median face is off as a share of the
 power of the rate. Half of the expected is typical: less than the median of a normal
 distribution (0.69), because faces that are far off are not matched and so not counted."""
 
-ENDED_KEPT: Final = 1024
-"""Ended tracks that nobody asked for yet; beyond that the oldest are forgotten."""
-
 MOST_TRACKS: Final = 512
 """Tracks alive at once; beyond that those not seen for longest end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """What is known of one track: when it was detected, how often, and its best picture so far.
-
-    The best is the one of the greatest size (up to 112 pixels) times frontality. ``size_px`` is
-    the square root of the box's area; ``frontality`` is 0..1.
-    """
-
-    id: int
-    first_at: float
-    last_at: float
-    detections: int
-    best_at: float
-    best_size_px: float
-    best_frontality: float
 
 
 @dataclass(slots=True, eq=False)
@@ -65,20 +43,25 @@ class _Known:
     seen: NDArray[np.int64]  # how often it was detected
     missed: NDArray[np.int64]  # looks in a row that did not find it
     scores: Floats  # of the last detection
-    first_at: Array
     last_at: Array
-    best: Array  # (N, 4): worth, instant, size, frontality
 
     @staticmethod
-    def of(ids: NDArray[np.int64], numbers: Array, scores: Floats, best: Array) -> _Known:
-        seen, at = np.ones(len(ids), np.int64), best[:, 1]
-        return _Known(Motion.of(numbers), ids, seen, seen - 1, scores, at.copy(), at.copy(), best)
+    def of(ids: NDArray[np.int64], numbers: Array, scores: Floats, at: float) -> _Known:
+        seen = np.ones(len(ids), np.int64)
+        return _Known(Motion.of(numbers), ids, seen, seen - 1, scores, np.full(len(ids), at))
+
+    def copy(self) -> _Known:
+        """The same tracks, to be changed by themselves; ids never change."""
+        return _Known(
+            self.motion.copy(), self.ids, self.seen.copy(), self.missed.copy(), self.scores.copy(),
+            self.last_at.copy(),
+        )  # fmt: skip
 
     def where(self, chosen: NDArray[np.bool_]) -> _Known:
         """A copy of those ``chosen`` (N,)."""
         return _Known(
             self.motion.where(chosen), self.ids[chosen], self.seen[chosen], self.missed[chosen],
-            self.scores[chosen], self.first_at[chosen], self.last_at[chosen], self.best[chosen],
+            self.scores[chosen], self.last_at[chosen],
         )  # fmt: skip
 
     def and_also(self, more: _Known) -> _Known:
@@ -88,20 +71,12 @@ class _Known:
             np.concatenate([self.seen, more.seen]),
             np.concatenate([self.missed, more.missed]),
             np.concatenate([self.scores, more.scores]),
-            np.concatenate([self.first_at, more.first_at]),
             np.concatenate([self.last_at, more.last_at]),
-            np.concatenate([self.best, more.best]),
         )
-
-    def sightings(self) -> list[Sighting]:
-        columns = (self.ids, self.first_at, self.last_at, self.seen, *self.best.T[1:])
-        return [Sighting(*row) for row in zip(*(c.tolist() for c in columns), strict=True)]
 
 
 def _nobody() -> _Known:
-    return _Known.of(
-        np.zeros(0, np.int64), np.zeros((0, 14)), np.zeros(0, np.float32), np.zeros((0, 4))
-    )
+    return _Known.of(np.zeros(0, np.int64), np.zeros((0, 14)), np.zeros(0, np.float32), 0.0)
 
 
 class FaceTracker:
@@ -142,7 +117,6 @@ class FaceTracker:
         self._unrest = 1.0
         # One attribute, replaced as a whole and never changed: who reads it needs no lock.
         self._state: tuple[float, _Known] = (-np.inf, _nobody())
-        self._ended: deque[Sighting] = deque(maxlen=ENDED_KEPT)
 
     def update(self, faces: Faces, at: float) -> Tracks:
         """Match ``faces`` seen at the instant ``at`` (seconds) to those seen before.
@@ -152,29 +126,28 @@ class FaceTracker:
         """
         before_at, before = self._state
         known = self._still_alive(before, at)
-        if len(known.ids):
-            known.motion.advance(at - before_at)
+        known.motion.advance(at - before_at)
         at = max(at, before_at)
         numbers = measured(faces)
-        ids = np.zeros(len(faces), np.int64)
         strong = faces.scores >= self._confident
         rows, columns = self._pairs(known, numbers, strong)
-        ids[columns] = known.ids[rows]
-        best = _worth(numbers, at)
         known.missed += 1
-        self._correct(known, rows, columns, numbers, faces.scores, best, at)
-        fresh = np.flatnonzero(strong & (ids == 0))
-        if len(fresh):
-            ids[fresh] = list(islice(self._ids, len(fresh)))
-            new = _Known.of(ids[fresh], numbers[fresh], faces.scores[fresh], best[fresh])
-            known = known.and_also(new)
+        self._correct(known, rows, columns, numbers, faces.scores, at)
+        where = np.full(len(faces), -1)  # which track each face has
+        where[columns] = rows
+        if len(rows) < len(faces):
+            fresh = np.flatnonzero(strong & (where < 0))
+            if len(fresh):
+                where[fresh] = np.arange(len(known.ids), len(known.ids) + len(fresh))
+                ids = np.array(list(islice(self._ids, len(fresh))), np.int64)
+                new = _Known.of(ids, numbers[fresh], faces.scores[fresh], at)
+                known = known.and_also(new)
+            tracked = where >= 0
+            if not tracked.all():
+                where = where[tracked]
+                faces = Faces(faces.boxes[tracked], faces.scores[tracked], faces.landmarks[tracked])
         self._state = at, known
-        tracked = ids > 0
-        if not tracked.all():
-            ids = ids[tracked]
-            faces = Faces(faces.boxes[tracked], faces.scores[tracked], faces.landmarks[tracked])
-        where = np.searchsorted(known.ids, ids)  # ids ascend
-        return Tracks(ids, faces, speeds=box_speeds(known.motion.speed[where]))
+        return Tracks(known.ids[where], faces, speeds=box_speeds(known.motion.speed[where]))
 
     def predict(
         self, at: float, *, within: tuple[int, int] | None = None, missed: bool = False
@@ -194,23 +167,29 @@ class FaceTracker:
             return Tracks.none()
         ages = np.maximum(at - known.last_at, 0.0)
         sure = (known.seen > 1) | (known.scores >= _SURE_SCORE)
-        found = (known.missed == 0) | ((known.missed == 1) & (known.seen > 2))
-        chosen = (ages <= self._max_predict_s) & sure & found
+        found = known.missed <= (known.seen > 2)
+        wanted = (ages <= self._max_predict_s) & sure & found
         if missed:
-            chosen &= known.missed > 0
-        numbers = known.motion.after(max(at - known_at, 0.0) if len(known.ids) else 0.0, chosen)
-        ids, ages = known.ids[chosen], ages[chosen]
-        scores = known.scores[chosen] * (1 - 0.5 * ages / max(self._max_predict_s, 1e-9))
+            wanted &= known.missed > 0
+        chosen = np.flatnonzero(wanted)
+        weights = 1 - 0.5 * ages[chosen] / max(self._max_predict_s, 1e-9)
+        scores = known.scores[chosen] * weights
         order = np.argsort(-scores, kind="stable")
+        chosen, scores = chosen[order], scores[order]
+        numbers = known.motion.after(max(at - known_at, 0.0) if len(known.ids) else 0.0, chosen)
         if within is not None:
-            middle = numbers[order, :2]
-            order = order[((middle >= 0) & (middle < np.array(within))).all(axis=1)]
-        boxes, landmarks = pictured(numbers[order])
+            width, height = within
+            x, y = numbers[:, 0], numbers[:, 1]
+            inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
+            if not inside.all():
+                chosen, scores, numbers = chosen[inside], scores[inside], numbers[inside]
+        boxes, landmarks = pictured(numbers)
         if within is not None:
-            np.clip(boxes, 0, np.tile(np.array(within, np.float32), 2), out=boxes)
-        predicted = Faces(boxes, scores[order].astype(np.float32), landmarks)
-        speeds = box_speeds(known.motion.speed[chosen][order], at - known_at)
-        return Tracks(ids[order], predicted, ages[order].astype(np.float32), speeds)
+            np.maximum(boxes, 0, out=boxes)
+            np.minimum(boxes, np.array([*within, *within], np.float32), out=boxes)
+        predicted = Faces(boxes, scores.astype(np.float32), landmarks)
+        speeds = box_speeds(known.motion.speed[chosen], at - known_at)
+        return Tracks(known.ids[chosen], predicted, ages[chosen].astype(np.float32), speeds)
 
     def everybody(self, at: float) -> Tracks:
         """Every track that has not ended moved to the instant ``at`` (s), sure or not.
@@ -225,30 +204,20 @@ class FaceTracker:
 
     def reset(self) -> None:
         """End all tracks, as when the camera was dialled again. Ids go on from where they were."""
-        _, known = self._state
-        self._ended.extend(known.sightings())
         self._state = (-np.inf, _nobody())
         self._unrest = 1.0
 
-    def alive(self) -> list[Sighting]:
-        """What is known of each track that has not ended, oldest first."""
-        return self._state[1].sightings()
-
-    def ended(self) -> list[Sighting]:
-        """The tracks that ended since the last call, in that order; of very many the newest."""
-        found = []
-        while self._ended:
-            found.append(self._ended.popleft())
-        return found
+    def alive(self) -> list[int]:
+        """The ids of the tracks that have not ended, oldest first."""
+        ids: list[int] = self._state[1].ids.tolist()
+        return ids
 
     def _still_alive(self, known: _Known, at: float) -> _Known:
-        """A copy of the tracks that go on; the others are noted as ended."""
+        """A copy of the tracks that go on."""
         alive = at - known.last_at <= self._max_lost_s
         if len(alive) > MOST_TRACKS:
             alive[np.argsort(-known.last_at, kind="stable")[MOST_TRACKS:]] = False
-        if not alive.all():
-            self._ended.extend(known.where(~alive).sightings())
-        return known.where(alive)
+        return known.copy() if alive.all() else known.where(alive)
 
     def _pairs(
         self, known: _Known, numbers: Array, strong: NDArray[np.bool_]
@@ -257,19 +226,15 @@ class FaceTracker:
         if not len(known.ids) or not len(numbers):
             return np.zeros(0, np.intp), np.zeros(0, np.intp)
         gates = np.where(strong, GATE, WEAK_GATE)
-        worth = gains(known.motion, known.missed, numbers, self._unrest, gates)
-        if strong.all():
-            return assign(worth)
-        strong_at, weak_at = np.flatnonzero(strong), np.flatnonzero(~strong)
-        rows, columns = assign(worth[:, strong_at])
+        pairs = gains(known.motion, known.missed, numbers, self._unrest, gates)
+        is_strong = strong[pairs.columns]
+        if is_strong.all():
+            return assign(pairs)
+        rows, columns = assign(pairs.where(is_strong))
         free = known.seen > 1  # a weak face alone is no witness that another was one
         free[rows] = False
-        free_at = np.flatnonzero(free)
-        more_rows, more_columns = assign(worth[free_at][:, weak_at])
-        return (
-            np.concatenate([rows, free_at[more_rows]]),
-            np.concatenate([strong_at[columns], weak_at[more_columns]]),
-        )
+        more_rows, more_columns = assign(pairs.where(~is_strong & free[pairs.rows]))
+        return np.concatenate([rows, more_rows]), np.concatenate([columns, more_columns])
 
     def _correct(
         self,
@@ -278,35 +243,21 @@ class FaceTracker:
         columns: NDArray[np.intp],
         numbers: Array,
         scores: Floats,
-        best: Array,
         at: float,
     ) -> None:
         """Tell the tracks at ``rows`` what was seen of them, and learn how unruly the camera is."""
         if not len(rows):
             return
         off = known.motion.correct(rows, numbers[columns], self._unrest)
-        off = off[known.seen[rows] > 2]
-        if len(off):
-            change = (
-                min(max(float(np.sort(off)[len(off) // 2]) / _TYPICAL_OFF, 0.2), 20.0) ** _CALM_RATE
-            )
+        seen = known.seen[rows]
+        far = sorted(off[seen > 2].tolist())
+        if far:
+            change = min(max(far[len(far) // 2] / _TYPICAL_OFF, 0.2), 20.0) ** _CALM_RATE
             self._unrest = min(max(self._unrest * change, 1.0), _MOST_UNREST)
-        known.seen[rows] += 1
+        known.seen[rows] = seen + 1
         known.missed[rows] = 0
         known.scores[rows] = scores[columns]
         known.last_at[rows] = at
-        better = best[columns, 0] > known.best[rows, 0]
-        known.best[rows[better]] = best[columns[better]]
-
-
-def _worth(numbers: Array, at: float) -> Array:
-    """(N, 4): how much each picture is worth, its instant, its size and frontality."""
-    worth = np.empty((len(numbers), 4))
-    worth[:, 2] = sizes(numbers)
-    worth[:, 3] = frontality_of(numbers[:, 4:].T.reshape(5, 2, len(numbers)))
-    worth[:, 0] = np.minimum(worth[:, 2], USEFUL_PX) * worth[:, 3]
-    worth[:, 1] = at
-    return worth
 
 
 def joined(seen: Tracks, predicted: Tracks) -> Tracks:
