@@ -33,7 +33,7 @@ def why(frames: Sequence[Seen], told: Sequence[Output], every: int, weak: float)
     for index, (frame, output) in enumerate(zip(frames, told, strict=True)):
         look = frames[index // every * every]
         fits = _fit(frame.boxes, output.boxes)
-        if frame is look:
+        if index % every == 0:
             looks.update(output.ids.tolist())
             of_person = {
                 person: int(output.ids[row.argmax()])

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import load
-from benchmarks.load import Heard, back_after_s, oldest_news_s, oldest_result_s, per_s
+from benchmarks.load import back_after_s, oldest_news_s, oldest_result_s, per_s
+from benchmarks.load_run import Heard
 
 
 def heard(camera: str, instants: list[float], late_s: float = 0.05) -> list[Heard]:
@@ -44,8 +45,8 @@ def test_the_program_is_run_cameras_come_and_go_and_nothing_is_unaccounted_for(
 ) -> None:
     del model_path
     monkeypatch.setattr(load, "WARM_S", 1.0)
-    found = load.doubled(1, 5.0, 1.0, 1.5)
-    assert set(found["frames"]) == {"cam0", "cam1"}
+    found = load.doubled(2, 3.0, 1.0, 2.0)
+    assert set(found["frames"]) == {"cam0", "cam1", "cam2", "cam3"}
     for frames in found["frames"].values():
         assert frames["captured"] > 0
         assert frames["closes"]
