@@ -58,3 +58,17 @@ def test_help_into_a_full_disk_is_a_sentence() -> None:
     assert done.returncode == 1
     assert "cannot be written" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("name", "said"), [("resolve:x", "taken apart\n"), ("capture:door", "")])
+def test_python_is_not_taken_apart_under_a_camera_that_is_left_behind(name: str, said: str) -> None:
+    program = (
+        "import atexit, threading\nfrom streamer.terminal import end\n"
+        "atexit.register(print, 'taken apart')\n"
+        "dials = threading.Event().wait\n"
+        f"threading.Thread(target=dials, name={name!r}, daemon=True).start()\nend(3)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert (ended.returncode, ended.stdout) == (3, said)

@@ -37,8 +37,10 @@ from streamer.terminal import (
     EXIT_DEVICE,
     EXIT_EXPOSED,
     EXIT_FAILED,
+    EXIT_OK,
     complain,
     complain_of_stage,
+    end,
     leave,
     print_line,
 )
@@ -80,7 +82,8 @@ def main() -> None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
     configure()
     try:
-        sys.exit(cli(standalone_mode=False))  # what it returns is the code of typer.Exit, or None
+        code = cli(standalone_mode=False)  # that of typer.Exit, or None
+        end(code or EXIT_OK)
     except ConfigError as error:
         for problem in error.problems:
             complain(problem)
@@ -91,20 +94,20 @@ def main() -> None:
         if any(isinstance(member, StageStuck) for member in failure.exceptions):
             leave(EXIT_FAILED)
         lost = any(isinstance(member, DeviceError) for member in failure.exceptions)
-        sys.exit(EXIT_DEVICE if lost else EXIT_FAILED)
+        end(EXIT_DEVICE if lost else EXIT_FAILED)
     except StageStuck as error:
         complain(str(error))
         leave(EXIT_FAILED)
     except StreamerError as error:
         complain(str(error))
-        sys.exit(EXIT_EXPOSED if isinstance(error, Exposed) else EXIT_FAILED)
+        end(EXIT_EXPOSED if isinstance(error, Exposed) else EXIT_FAILED)
     except OSError as error:
         # Nothing may be flushed to it at the end either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         complain(f"the output cannot be written ({error.strerror}); give it another place")
-        sys.exit(EXIT_FAILED)
+        end(EXIT_FAILED)
     except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+        end(128 + signal.SIGINT)
     except Exception as error:
         if not hasattr(error, "format_message"):  # those of the argument parser have it
             raise
