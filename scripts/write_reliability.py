@@ -63,7 +63,7 @@ ORACLE = {
     "O1": "The other cameras' rate moves less than 5 %",
     "O2": "Every ledger closes, in every reading and at the end, with nothing in flight",
     "O3": "Memory, open files and threads are back where they were",
-    "O4": "The password, raw or encoded, shows nowhere",
+    "O4": "The password and the user name, raw or encoded, show nowhere",
 }
 """What holds in every run, whatever fails."""
 
@@ -127,8 +127,8 @@ def _again(lines: list[str] | None) -> str:
     if not lines:
         return ""
     return (
-        " These were run again by themselves, since something had failed while other programs "
-        f"used the machine: {', '.join(lines)}."
+        " These had failed and were run again by themselves, once a fault was mended or other "
+        f"programs used less of the machine: {', '.join(lines)}."
     )
 
 
