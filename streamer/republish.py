@@ -10,6 +10,7 @@ from pathlib import Path
 
 from streamer.changes import Beat
 from streamer.client.recording import Entry, entries
+from streamer.events import Format
 from streamer.publish.zeromq import ZeroMqSink
 
 BEAT_S = 1.0
@@ -27,15 +28,17 @@ def replay_file(
     speed: float,
     loop: bool,
     stop: threading.Event,
+    form: Format = "json",
     wall_clock: Callable[[], float] = time.time,
 ) -> int:
     """Publish the recording ``file`` on ``bind``, and what was missed on ``answers``; how many.
 
-    Raises BadRecording at what is damaged, when all before it was published, and BindError.
+    Events are written in ``form``. Raises BadRecording at what is damaged, when all before it was
+    published, and BindError.
     """
     next(iter(entries(file)), None)  # no recording: say so before anything is opened
     sink = ZeroMqSink(
-        bind, replay=answers, boot_id=uuid.uuid4().hex, model="",
+        bind, replay=answers, boot_id=uuid.uuid4().hex, model="", form=form,
         final=lambda: Beat(0.0, wall_clock(), {}),
     )  # fmt: skip
     beside = [threading.Thread(target=stage.run, name=stage.name) for stage in sink.stages()]

@@ -4,10 +4,12 @@ import threading
 from pathlib import Path
 
 import pytest
+import zmq
+from msgspec.structs import replace
 
 from streamer.client import CameraEvent, FacesEvent, Stopped, subscribe
 from streamer.client.recording import Entry, Recorder
-from streamer.events import decode, decode_camera
+from streamer.events import Attached, decode, decode_camera
 from streamer.republish import PAUSE_S, replay_file, republish
 from tests.client.publisher import change, faces
 from tests.e2e.program import free_port
@@ -88,3 +90,29 @@ def test_who_hears_a_recording_hears_one_run_without_gaps(recording: Path) -> No
     assert seqs == list(range(seqs[0], 31))  # counted anew
     assert len({one.boot_id for one in heard} - {"old"}) == 1  # type: ignore[attr-defined]
     assert sum(isinstance(one, CameraEvent) for one in heard) == 1
+
+
+def test_a_recording_with_pictures_may_be_published_as_messagepack(tmp_path: Path) -> None:
+    path, bind = tmp_path / "recording", f"tcp://127.0.0.1:{free_port()}"
+    picture = Attached(3, 64, 48, bytes(range(256)))
+    with Recorder(path, max_bytes=10**6, began_at=0.0, wall_clock=lambda: 1.7e9) as recorder:
+        recorder.take(replace(decode(faces("door", 1, "old")), pictures=(picture,)), 0.0)
+    stop = threading.Event()
+    thread = threading.Thread(
+        target=replay_file, args=(path,),
+        kwargs={"bind": bind, "answers": None, "speed": 1000, "loop": True, "stop": stop,
+                "form": "msgpack"},
+    )  # fmt: skip
+    try:
+        with subscribe(bind, timeout_s=30) as events, zmq.Context() as context:
+            with context.socket(zmq.SUB) as plain:
+                plain.connect(bind)
+                plain.subscribe(b"faces/")
+                thread.start()
+                assert next(events).pictures == (picture,)
+                assert plain.poll(30_000)
+                assert plain.recv_multipart()[1][0] >= 0x80
+            assert events.malformed == 0
+    finally:
+        stop.set()
+        thread.join()

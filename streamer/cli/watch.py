@@ -6,7 +6,7 @@ import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -77,6 +77,9 @@ def replay(
         float, typer.Option(min=0.01, max=1000, help="Times as fast as it was.")
     ] = 1.0,
     loop: Annotated[bool, typer.Option("--loop", help="Begin again at the end.")] = False,
+    form: Annotated[
+        Literal["json", "msgpack"], typer.Option("--format", help="How events are written.")
+    ] = "json",
 ) -> None:
     """Publish a recording again, with its timing."""
     from streamer.publish.endpoint import is_local
@@ -91,7 +94,7 @@ def replay(
     signals.end_with(stop.set)
     try:
         count = replay_file(
-            file, bind=bind, answers=answers, speed=speed, loop=loop, stop=stop
+            file, bind=bind, answers=answers, speed=speed, loop=loop, stop=stop, form=form
         )  # fmt: skip
     except OSError as error:
         raise ConfigError([f"{file}: {error.strerror}; give a recording"]) from None

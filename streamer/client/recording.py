@@ -19,6 +19,7 @@ from msgspec import Meta
 from streamer.client.notices import Notice
 from streamer.client.wire import Event, read_event, topic_of
 from streamer.errors import StreamerError
+from streamer.events import FacesEvent
 
 MAX_LINE: Final = 4 * 2**20
 """Bytes of one line: an event may have 1 MB."""
@@ -32,7 +33,10 @@ class BadRecording(StreamerError, ValueError):
 
 
 class Entry(NamedTuple):
-    """An event that was heard ``at_s`` seconds after the beginning, by field and as published."""
+    """An event that was heard ``at_s`` seconds after the beginning, by field and as published.
+
+    Only pictures are bytes, not base64: each format has its own way to write them.
+    """
 
     at_s: float
     topic: bytes
@@ -147,11 +151,15 @@ def entries(path: Path) -> Iterator[Entry]:
                 continue
             body = bytes(line.event)
             try:
-                read_event(line.topic.encode(), body)
+                event = read_event(line.topic.encode(), body)
             except ValueError as error:
                 raise BadRecording(f"{path}: line {number} is {error}") from None
             # Once more and whole: what it says in fields of a later streamer goes on too.
-            yield Entry(line.at, line.topic.encode(), _read(_ANY, body, path, number))
+            fields = _read(_ANY, body, path, number)
+            if isinstance(event, FacesEvent) and event.pictures is not msgspec.UNSET:
+                for picture, known in zip(fields["pictures"], event.pictures, strict=True):
+                    picture["jpeg"] = known.jpeg
+            yield Entry(line.at, line.topic.encode(), fields)
 
 
 class _Read(msgspec.Struct):

@@ -1,6 +1,6 @@
 """Turns what sockets bring into events, and questions into what sockets take.
 
-A live message is two parts, the topic and JSON. A question for the replay socket and its answer
+A live message is two parts, the topic and an event. A question for the replay socket and its answer
 are several parts of plain text (docs/client.md), so that any language can ask; this is the
 client's end, and :mod:`streamer.publish.replay` the other.
 """
@@ -135,8 +135,8 @@ def read_answer(parts: Sequence[bytes]) -> Messages | Elsewhere | Newest:
 
 
 def whole(text: bytes) -> int:
-    """A whole number from 0 to 2^53. Raises ``ValueError`` for anything else."""
-    if not text.isdigit() or len(text) > 16:
+    """A whole number from 0 to 2^53 - 1. Raises ``ValueError`` for anything else."""
+    if not text.isdigit() or len(text) > 16 or int(text) >= 2**53:
         raise MalformedEvent("not a whole number")
     return int(text)
 

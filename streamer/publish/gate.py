@@ -167,6 +167,8 @@ class Gate:
         thread.start()
 
         def end() -> None:
+            # First: libzmq would wait without end to tell what happens to one who has gone.
+            socket.monitor(None, 0)
             stopping.close()
             thread.join()
             asked.close(linger=0)
@@ -176,7 +178,7 @@ class Gate:
         self._end = end
 
     def close(self) -> None:
-        """End the thread and let go of everything: after the socket, before the context."""
+        """End the thread and let go of everything: before the socket. Who knocks is not let in."""
         end, self._end = self._end, None
         if end is not None:
             end()

@@ -163,7 +163,7 @@ class Peers:
         self._end = end
 
     def close(self) -> None:
-        """End the thread, before the socket is closed."""
+        """End the thread, before the socket is closed; who else reads the monitor has to end first."""
         end, self._end = self._end, None
         if end is not None:
             end()

@@ -35,6 +35,9 @@ ANSWER_BYTES: Final = 256 * 1024
 ANSWER_COUNT: Final = 1024
 """Messages in one answer."""
 
+MAX_SEQ: Final = 2**53 - 1
+"""Largest number of a message, as the wire has it."""
+
 QUESTIONS_PER_S: Final = 2000
 """Questions answered in one second, of all peers together. The rest waits at those who ask, so
 that one who asks without end does not take the processor from the cameras."""
@@ -102,9 +105,9 @@ class Replay:
             self._socket.setsockopt(zmq.IPV6, int(bind.startswith("tcp://[")))
             self._socket.bind(bind)
         except zmq.ZMQError as error:
-            self.peers.close()
             if self.gate is not None:
                 self.gate.close()
+            self.peers.close()
             self._context.destroy(linger=0)
             number = error.errno or errno.EINVAL
             why = bad_address_why(number, zmq.strerror(number))
@@ -180,10 +183,10 @@ class Replay:
     def _let_go(self) -> None:
         if self._context.closed:
             return
-        self.peers.close()
-        self._socket.close(linger=0)
         if self.gate is not None:
             self.gate.close()
+        self.peers.close()
+        self._socket.close(linger=0)
         self._context.term()
         self._stopped.close()
         self._stopping.close()
@@ -244,7 +247,7 @@ class Replay:
 
 
 def _seq(text: bytes) -> int:
-    """A number from 1 to 2^53. Raises :class:`_Refused`."""
-    if not text.isdigit() or len(text) > 16 or not int(text):
-        raise _Refused("the number of a message is a whole number from 1")
+    """A number from 1 to 2^53 - 1. Raises :class:`_Refused`."""
+    if not text.isdigit() or len(text) > 16 or not 1 <= int(text) <= MAX_SEQ:
+        raise _Refused(f"the number of a message is a whole number from 1 to {MAX_SEQ}")
     return int(text)

@@ -55,7 +55,7 @@ answer to one have 16 bytes each two seconds, some 100 with keys."""
 
 
 class ZeroMqSink:
-    """A :class:`streamer.protocols.ChangeSink` that publishes all there is to tell: [topic, JSON].
+    """A :class:`streamer.protocols.ChangeSink` that publishes all there is to tell: [topic, event].
 
     ``bind`` is ``tcp://HOST:PORT`` (port 0 or ``*``: any free one, see :attr:`endpoint`) or
     ``ipc://PATH``, which only this user may connect to. ``boot_id`` names this run and ``model``
@@ -117,9 +117,9 @@ class ZeroMqSink:
             self._socket.setsockopt(zmq.IPV6, int(bind.startswith("tcp://[")))
             self._socket.bind(bind)
         except zmq.ZMQError as error:
-            self._peers.close()
             if self._gate is not None:
                 self._gate.close()
+            self._peers.close()
             self._context.destroy(linger=0)
             number = error.errno or errno.EINVAL
             why = bad_address_why(number, zmq.strerror(number))
@@ -247,10 +247,10 @@ class ZeroMqSink:
             self._say(self._final(), ended=True)
         if self.replay is not None:
             self.replay.close()
-        self._peers.close()
-        self._socket.close()
         if self._gate is not None:
             self._gate.close()
+        self._peers.close()
+        self._socket.close()
         self._context.term()
         if self._path is not None:
             self._path.unlink(missing_ok=True)

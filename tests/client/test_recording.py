@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from streamer.client.notices import Gap
 from streamer.client.recording import BadRecording, Recorder, entries
-from streamer.events import decode, decode_camera
+from streamer.events import Attached, Format, decode, decode_camera, encode
 from tests.client.publisher import change, faces
+
+FORMATS: tuple[Format, ...] = ("json", "msgpack")
 
 
 def record(path: Path, *, max_bytes: int = 10**6, count: int = 3) -> list[bool]:
@@ -90,6 +93,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
         (lambda text: text.replace('"at":4.5', '"at":1e300'), "line 5 is more than 366 days after"),
         (lambda text: text.replace('"at":0.0', '"at":4e7'), "line 2 is more than 366 days after"),
         (lambda text: text.replace('"seq":4', '"seq":"x"'), "line 5 is not an event"),
+        (lambda text: text.replace('"seq":4', '"seq":9007199254740992'), "line 5 is not an event"),
         (lambda text: text.replace('"seq":4', '"seq":'), "line 5 is damaged"),
         (
             lambda text: text.replace('topic":"faces/door/', 'topic":"faces/yard/'),
@@ -130,3 +134,13 @@ def test_what_is_no_regular_file_is_refused_before_it_is_opened(tmp_path: Path) 
     for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
         with pytest.raises(BadRecording, match="is no regular file; give what"):
             next(entries(path))
+
+
+def test_pictures_come_back_as_bytes_for_either_format(tmp_path: Path) -> None:
+    path, jpeg = tmp_path / "file", bytes(range(256))
+    event = replace(decode(faces("door", 1, "b")), pictures=(Attached(None, 64, 48, jpeg),))
+    with Recorder(path, max_bytes=10**6, began_at=0.0, wall_clock=lambda: 1.7e9) as recorder:
+        recorder.take(event, 0.0)
+    (entry,) = entries(path)
+    for form in FORMATS:
+        assert decode(encode(entry.fields, form)) == event

@@ -109,7 +109,9 @@ def test_any_bytes_are_read_or_refused(parts: list[bytes]) -> None:
             pass
 
 
-@pytest.mark.parametrize("text", [b"", b"-1", b"1.0", b"1" * 17, "²".encode(), b" 1"])
+@pytest.mark.parametrize(
+    "text", [b"", b"-1", b"1.0", b"1" * 17, b"%d" % (2**53), "²".encode(), b" 1"]
+)
 def test_what_is_no_whole_number(text: bytes) -> None:
     with pytest.raises(ValueError, match="not a whole number"):
         whole(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket as sockets
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -164,6 +165,10 @@ def test_the_gate_without_its_socket_lets_nobody_in(
     own = curve.clients / "friend.key_secret"
     endpoint = publisher.getsockopt_string(zmq.LAST_ENDPOINT)
     hearing = peer(zmq.SUB, endpoint, read_public(curve.server_key), own)
+    host, port = endpoint.removeprefix("tcp://").split(":")
+    with sockets.create_connection((host, int(port)), timeout=30) as stranger:
+        stranger.sendall(b"\xff" + bytes(8) + b"\x7f")
+        assert stranger.recv(1)  # libzmq waits for nobody to be told of who came
     for _ in range(20):
         publisher.send(b"x")
         assert not hearing.socket.poll(10)

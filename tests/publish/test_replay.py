@@ -91,6 +91,8 @@ def test_messages_are_given_and_what_is_not_there_is_told(
         *head, b"9", b"10", b"door 9", b"door 10",
     ]  # fmt: skip
     assert client.ask(*MESSAGES, b"boot", b"11", b"12") == [*head, b"11", b"10"]
+    last = b"%d" % (2**53 - 1)
+    assert client.ask(*MESSAGES, b"boot", b"10", last)[5:] == [b"10", b"10", b"door 10"]
     assert client.ask(PROTOCOL, b"x", b"messages", b"faces/no/", b"boot", b"5", b"6") == [
         PROTOCOL, b"x", b"messages", b"boot", b"faces/no/", b"1", b"0",
     ]  # fmt: skip
@@ -123,6 +125,7 @@ def test_a_plain_req_socket_will_do(asking: Callable[..., Asking]) -> None:
         ([*MESSAGES, b"boot", b"0", b"1"], b"a whole number from 1"),
         ([*MESSAGES, b"boot", b"-1", b"1"], b"a whole number from 1"),
         ([*MESSAGES, b"boot", b"1" * 17, b"1"], b"a whole number from 1"),
+        ([*MESSAGES, b"boot", b"1", b"9007199254740992"], b"from 1 to 9007199254740991"),
         ([*MESSAGES, b"boot", "²".encode(), b"1"], b"a whole number from 1"),
         ([*MESSAGES, b"boot", b"2", b"1"], b"the last message is before the first"),
         ([PROTOCOL, b"1" * 17, b"newest", b"", b"faces/"], b"number is too long"),
