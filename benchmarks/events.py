@@ -1,7 +1,7 @@
 """What publishing costs, and what stopped and fleeting subscribers do to it: `make bench-events`.
 
-Four parts, each with a publisher as streamer has it (``ZeroMqSink`` with replay) in this process
-and subscribers in others, which use ``streamer.client``:
+Four parts, each with the last stage as streamer has it (a channel, ``ZeroMqSink`` with replay) in
+this process and subscribers in others, which use ``streamer.client``:
 
 * throughput: 10 subscribers, 20 cameras at 30 results a second with 5 faces each;
 * late: how long a late subscriber waits for the state of all cameras;
@@ -22,6 +22,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +32,19 @@ import zmq
 
 from streamer.client import FacesEvent, Gap, Stopped, subscribe
 from streamer.events import Format
+from streamer.flow.channel import Channel
 from streamer.publish.zeromq import ZeroMqSink
-from streamer.types import Beat, Faces, Frame, NoPicture, Result, Stamps, Tracks
+from streamer.types import (
+    Beat,
+    Faces,
+    Frame,
+    NoPicture,
+    Outcome,
+    Published,
+    Result,
+    Stamps,
+    Tracks,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = ROOT / "docs" / "events.json"
@@ -40,29 +53,66 @@ PARTS = ("throughput", "late", "stop", "crowd")
 FORMATS: tuple[Format, ...] = ("json", "msgpack")
 
 
+class Timed(ZeroMqSink):
+    """The sink, which keeps how old each result was when it had been sent, in seconds."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.ages: list[float] = []
+        self.bursts: list[float] = []
+        self._offered: list[float] = []
+
+    def write(self, outcome: Outcome) -> None:
+        """Note when it was offered."""
+        super().write(outcome)
+        self._offered.append(outcome.frame.captured_at)
+
+    @contextmanager
+    def burst(self) -> Iterator[None]:
+        """Note when it had been sent."""
+        began_at = time.monotonic()
+        with super().burst():
+            yield
+        now = time.monotonic()
+        self.bursts.append(now - began_at)
+        self.ages.extend(now - at for at in self._offered)
+        self._offered.clear()
+
+    def forget(self) -> None:
+        """Begin to measure anew."""
+        self.ages, self.bursts = [], []
+
+
 class Publisher:
-    """A sink with replay that publishes ``CAMERAS`` cameras at ``FPS`` each until told to end."""
+    """The last stage, with replay, and what feeds it ``CAMERAS`` cameras at ``FPS`` each."""
 
     def __init__(self, *, form: Format = "json", history_mb: int = 64) -> None:
-        self.sink = ZeroMqSink(
+        self.sink = Timed(
             "tcp://127.0.0.1:*", replay="tcp://127.0.0.1:*", boot_id="bench", model="m",
             form=form, history_bytes=history_mb * 2**20, final=lambda: Beat(0.0, 0.0, {}),
         )  # fmt: skip
         assert self.sink.replay is not None
         self.ends = self.sink.endpoint, self.sink.replay.endpoint
-        self.durations: list[float] = []
-        self.cpu_s = 0.0
         self.late_s = 0.0
         self.ending = threading.Event()
+        self.channel: Channel[Published] = Channel("zeromq", capacity=64, overflow="drop_oldest")
+        self.publishing = threading.Thread(target=self.run, name="publish")
         self.threads = [
             threading.Thread(target=self.sink.replay.serve, name="replay"),
-            threading.Thread(target=self.run, name="publish"),
+            self.publishing,
+            threading.Thread(target=self.feed, name="feed"),
         ]
         for thread in self.threads:
             thread.start()
 
     def run(self) -> None:
-        """Publish until :meth:`end`."""
+        """Publish, as streamer does."""
+        from streamer.stages import publish  # subscribers need not load it
+
+        publish(self.channel, self.sink, None, None, clock=time.monotonic)
+
+    def feed(self) -> None:
+        """Give results, evenly, until :meth:`end`."""
         random = np.random.default_rng(1)
         boxes = random.uniform(0, 1000, (FACES, 4)).astype(np.float32)
         points = random.uniform(0, 1000, (FACES, 5, 2)).astype(np.float32)
@@ -72,23 +122,24 @@ class Publisher:
         began_at, sent, beat_at = time.monotonic(), 0, 0.0
         while not self.ending.is_set():
             due_at = began_at + sent / (CAMERAS * FPS)
+            if (early_s := due_at - time.monotonic()) > 0:
+                time.sleep(early_s)
             now = time.monotonic()
-            if due_at > now:
-                time.sleep(due_at - now)
+            self.late_s = max(self.late_s, now - due_at)
             frame = Frame(
                 names[sent % CAMERAS], 0, sent // CAMERAS, now, 1.7e9, None, NoPicture(1920, 1080)
             )
-            result = Result(frame, tracks, Stamps(now, now, now))
-            cpu_before, before = time.thread_time(), time.perf_counter()
-            self.sink.write(result)
-            self.durations.append(time.perf_counter() - before)
-            self.cpu_s += time.thread_time() - cpu_before
-            self.late_s = max(self.late_s, now - due_at)
+            self.channel.put(Result(frame, tracks, Stamps(now, now, now)))
             sent += 1
             if now >= beat_at:
                 beat_at = now + 1.0
-                self.sink.write_beat(Beat(now, 1.7e9, {}))
-        self.sink.close()
+                self.channel.put(Beat(now, 1.7e9, {}))
+        self.channel.close()
+
+    def cpu_s(self) -> float:
+        """Processor time of the publishing thread so far, seconds."""
+        assert self.publishing.ident is not None
+        return time.clock_gettime(time.pthread_getcpuclockid(self.publishing.ident))
 
     def end(self) -> None:
         """Stop publishing and say so."""
@@ -141,11 +192,14 @@ class Subscriber:
 
 def io_cpu_s() -> float:
     """Processor time of the threads that libzmq sends with, seconds so far."""
-    total = 0
-    for task in Path("/proc/self/task").iterdir():
-        if "ZMQ" in (task / "comm").read_text():
-            total += sum(map(int, (task / "stat").read_text().rsplit(")", 1)[1].split()[11:13]))
-    return total / os.sysconf("SC_CLK_TCK")
+    return (
+        sum(
+            int((task / "schedstat").read_text().split()[0])
+            for task in Path("/proc/self/task").iterdir()
+            if "ZMQ" in (task / "comm").read_text()
+        )
+        / 1e9
+    )
 
 
 def resident_mb() -> float:
@@ -161,19 +215,22 @@ def milliseconds(durations: list[float]) -> dict[str, float]:
 def throughput(seconds: float, form: Format) -> dict[str, Any]:
     publisher = Publisher(form=form)
     subscribers = [Subscriber(publisher.ends) for _ in range(10)]
-    publisher.durations.clear()
-    cpu, io, began_at = publisher.cpu_s, io_cpu_s(), time.monotonic()
+    publisher.sink.forget()
+    cpu, io, began_at = publisher.cpu_s(), io_cpu_s(), time.monotonic()
     time.sleep(seconds)
     took_s = time.monotonic() - began_at
-    io, cpu, sends = io_cpu_s() - io, publisher.cpu_s - cpu, list(publisher.durations)
+    io, cpu, sink = io_cpu_s() - io, publisher.cpu_s() - cpu, publisher.sink
+    ages, bursts = list(sink.ages), list(sink.bursts)
     publisher.end()
     said = [one.said() for one in subscribers]
     return {
         "format": form,
-        "results_per_s": round(len(sends) / took_s, 1),
+        "results_per_s": round(len(ages) / took_s, 1),
         "encode_and_send_percent": round(100 * cpu / took_s, 2),
         "zeromq_thread_percent": round(100 * io / took_s, 2),
-        "write_ms": milliseconds(sends),
+        "bursts_per_s": round(len(bursts) / took_s, 1),
+        "burst_ms": milliseconds(bursts),
+        "age_ms": milliseconds(ages),
         "late_ms": round(publisher.late_s * 1000, 1),
         "lost": sum(one["lost"] for one in said),
         "out_of_order": sum(one["out_of_order"] for one in said),
@@ -203,9 +260,9 @@ def stop(seconds: float) -> dict[str, Any]:
     stopped, *others = [Subscriber(publisher.ends) for _ in range(3)]
 
     def phase(length_s: float) -> tuple[dict[str, float], float]:
-        publisher.durations.clear()
+        publisher.sink.forget()
         time.sleep(length_s)
-        return milliseconds(list(publisher.durations)), round(resident_mb(), 1)
+        return milliseconds(list(publisher.sink.bursts)), round(resident_mb(), 1)
 
     phase(2.0)
     before, mb_before = phase(seconds)
@@ -216,7 +273,7 @@ def stop(seconds: float) -> dict[str, Any]:
     publisher.end()
     return {
         "stopped_s": seconds,
-        "write_ms": {"before": before, "during": during, "after": after},
+        "burst_ms": {"before": before, "during": during, "after": after},
         "memory_mb": {"before": mb_before, "during": mb_during},
         "stopped": stopped.said(),
         "others": [one.said() for one in others],

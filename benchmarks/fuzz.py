@@ -13,6 +13,7 @@ import argparse
 import os
 import random
 import socket as sockets
+import struct
 import sys
 import threading
 import time
@@ -38,6 +39,7 @@ WORDS = (
     PROTOCOL, b"messages", b"newest", b"elsewhere", b"fuzz", b"1", b"0", b"-1", b"9" * 17, b"",
     b"faces/door/", b"\xff" * 20, b"\x00", b"99999999", b"faces/" * 100,
 )  # fmt: skip
+PING = b"\x04\x07\x04PING\x00\x00"
 GROWTH_MB = 40.0
 
 
@@ -86,6 +88,8 @@ class Mutator:
         for _ in range(self.random.randint(0, 60)):
             body = self.random.randbytes(self.random.choice((0, 1, 9, 200)))
             made += bytes([self.random.choice((0, 1, 2, 4, 5, 7, 255)), len(body)]) + body
+            if self.random.random() < 0.05:
+                made += PING
         return made
 
 
@@ -167,6 +171,8 @@ def speak(mutator: Mutator, endpoint: str) -> None:
     try:
         with sockets.create_connection(("127.0.0.1", port), timeout=5) as one:
             one.settimeout(0.05)
+            if mutator.random.random() < 0.5:  # it ends in a reset
+                one.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, struct.pack("ii", 1, 0))
             one.sendall(mutator.frames())
             one.recv(4096)
     except OSError:

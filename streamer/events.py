@@ -11,14 +11,13 @@ changes or goes makes version 2.
 Coordinates are pixels of the original frame, left and right as seen in the picture. Pixels are
 rounded to 2 decimals and confidences to 5, far finer than a detector is right.
 
-This module needs numpy only where it is given arrays, so that a subscriber need not load it.
+Nothing here loads numpy, so that a subscriber need not.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 from inspect import cleandoc
 from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Literal, TypeAlias, TypeVar
 
@@ -28,9 +27,6 @@ from msgspec import Meta
 from streamer.errors import StreamerError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from streamer.types import CameraChange, Outcome, Tracks
 
 SCHEMA: Final = "streamer.faces/1"
@@ -187,6 +183,7 @@ def camera_topic(camera: str) -> bytes:
     return topic_under(CAMERA_TOPICS, camera)
 
 
+@lru_cache(maxsize=4096)
 def topic_under(topics: bytes, camera: str) -> bytes:
     """The topic of a camera among those that begin with ``topics``. Raises as :func:`topic`."""
     if not camera or "/" in camera:
@@ -241,47 +238,47 @@ def camera_event(change: CameraChange, *, seq: int, boot_id: str, now_at: float)
     )
 
 
-@cache
-def _steps() -> NDArray[np.float64]:
-    """How finely each column of :func:`_faces` is said: steps per unit, shape (16,)."""
-    import numpy as np
-
-    return np.array([100.0] * 4 + [100_000.0] + [100.0] * 10 + [10.0])
-
-
 def _faces(tracks: Tracks) -> tuple[Face, ...]:
-    """The faces of a result, rounded all at once: one array, one ``tolist``."""
-    n = len(tracks)
-    if not n:
-        return ()
-    import numpy as np
+    """The faces of a result, rounded.
 
-    # Round in float64: a float32 rounded to 2 decimals still prints as 12.34000015.
-    rows = np.empty((n, 16))
-    rows[:, :4] = tracks.faces.boxes
-    rows[:, 4] = tracks.faces.scores
-    rows[:, 5:15] = tracks.faces.landmarks.reshape(n, 10)
-    rows[:, 15] = tracks.ages_s * 1000.0
-    rows *= _steps()
-    np.rint(rows, out=rows)
-    rows /= _steps()
-    if not math.isfinite(rows.sum()):  # finite float32 numbers cannot overflow a float64 sum
-        raise ValueError("a box, a score or a landmark is not a finite number; it is not published")
-    return tuple(
-        [
-            Face(
-                number,
-                (x1, y1, x2, y2),
-                score,
-                Keypoints((ax, ay), (bx, by), (cx, cy), (dx, dy), (ex, ey)),
-                "predicted" if age else "detected",
-                age,
-            )
-            for number, (x1, y1, x2, y2, score, ax, ay, bx, by, cx, cy, dx, dy, ex, ey, age) in zip(
-                tracks.ids.tolist(), rows.tolist(), strict=True
-            )
-        ]
-    )
+    Number by number, not as arrays: for a few faces as fast, and after a pause, when nothing of
+    numpy is in the processor's caches, in less than half the time.
+    """
+    faces = tracks.faces
+    rows = zip(
+        tracks.ids.tolist(), faces.boxes.tolist(), faces.scores.tolist(),
+        faces.landmarks.tolist(), tracks.ages_s.tolist(), strict=True,
+    )  # fmt: skip
+    try:
+        return tuple(
+            [
+                Face(
+                    number,
+                    (
+                        round(x1 * 100) / 100,
+                        round(y1 * 100) / 100,
+                        round(x2 * 100) / 100,
+                        round(y2 * 100) / 100,
+                    ),
+                    round(score * 100_000) / 100_000,
+                    Keypoints(
+                        (round(ax * 100) / 100, round(ay * 100) / 100),
+                        (round(bx * 100) / 100, round(by * 100) / 100),
+                        (round(cx * 100) / 100, round(cy * 100) / 100),
+                        (round(dx * 100) / 100, round(dy * 100) / 100),
+                        (round(ex * 100) / 100, round(ey * 100) / 100),
+                    ),
+                    "predicted" if age_s else "detected",
+                    round(age_s * 10_000) / 10,
+                )
+                for number, (x1, y1, x2, y2), score, points, age_s in rows
+                for (ax, ay), (bx, by), (cx, cy), (dx, dy), (ex, ey) in (points,)
+            ]
+        )
+    except (ValueError, OverflowError):  # so round() says it
+        raise ValueError(
+            "a box, a score or a landmark is not a finite number; it is not published"
+        ) from None
 
 
 def encode(event: msgspec.Struct | dict[str, Any], form: Format = "json") -> bytes:

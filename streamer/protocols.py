@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
 from streamer.types import (
@@ -97,6 +98,18 @@ class BeatSink(Sink, Protocol):
 
     def write_beat(self, beat: Beat) -> None:
         """Take one sign of life. It may raise as :meth:`write` may."""
+
+
+@runtime_checkable
+class BurstSink(Sink, Protocol):
+    """A sink that takes what comes at about the same time together, which costs it less."""
+
+    @property
+    def apart_s(self) -> float:
+        """Seconds from the beginning of a burst to that of the next, at least."""
+
+    def burst(self) -> AbstractContextManager[None]:
+        """What is written within it has gone out when it is left. It may raise as :meth:`write`."""
 
 
 class Reply(Protocol):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from streamer.flow.order import FREE, Label
 from streamer.log import get_logger
 from streamer.protocols import (
     BeatSink,
+    BurstSink,
     ChangeSink,
     Detector,
     Reply,
@@ -289,30 +291,43 @@ def publish(
     frames that were looked at; ``times`` observes detection to the end of the write. Both belong
     to the sink that people's programs listen to, and are None for the others.
     """
+    gathers = sink if isinstance(sink, BurstSink) else None
     try:
-        for outcome in inlet:
-            if isinstance(outcome, CameraChange):
-                if isinstance(sink, ChangeSink):
-                    sink.write_change(outcome)
-                continue
-            if isinstance(outcome, TrackChange):
-                if isinstance(sink, TrackSink):
-                    sink.write_track(outcome)
-                continue
-            if isinstance(outcome, Beat):
-                if isinstance(sink, BeatSink):
-                    sink.write_beat(outcome)
-                continue
-            sink.write(outcome)
-            written_at = clock()
-            if times is not None:
-                times.observe(written_at - outcome.stamps.detected_at)
-            counted = meters(outcome.frame.camera) if meters is not None else None
-            if counted is not None:
-                counted.published.tick()
-                if outcome.status != "tracked":
-                    counted.spent["publish"].observe(written_at - outcome.stamps.detected_at)
-                    counted.latency.observe(written_at - outcome.stamps.captured_at)
-            del outcome  # do not keep a picture alive while waiting for the next
+        for burst in inlet.bursts(gathers.apart_s if gathers is not None else 0.0):
+            with gathers.burst() if gathers is not None else nullcontext():
+                for outcome in burst:
+                    _write(outcome, sink, meters, times, clock)
+                    del outcome  # do not keep a picture alive while waiting for the next
     finally:
         sink.close()
+
+
+def _write(
+    outcome: Published,
+    sink: Sink,
+    meters: Callable[[str], CameraMeters | None] | None,
+    times: Durations | None,
+    clock: Callable[[], float],
+) -> None:
+    if isinstance(outcome, CameraChange):
+        if isinstance(sink, ChangeSink):
+            sink.write_change(outcome)
+        return
+    if isinstance(outcome, TrackChange):
+        if isinstance(sink, TrackSink):
+            sink.write_track(outcome)
+        return
+    if isinstance(outcome, Beat):
+        if isinstance(sink, BeatSink):
+            sink.write_beat(outcome)
+        return
+    sink.write(outcome)
+    written_at = clock()
+    if times is not None:
+        times.observe(written_at - outcome.stamps.detected_at)
+    counted = meters(outcome.frame.camera) if meters is not None else None
+    if counted is not None:
+        counted.published.tick()
+        if outcome.status != "tracked":
+            counted.spent["publish"].observe(written_at - outcome.stamps.detected_at)
+            counted.latency.observe(written_at - outcome.stamps.captured_at)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -374,3 +375,29 @@ def test_frames_that_were_lost_before_they_came_here_are_counted() -> None:
     assert (ledger.captured, ledger.waiting) == (6, 3)
     assert ledger.dropped == {("capture", "ring_full"): 3}
     assert ledger.closes
+
+
+def test_a_sink_that_gathers_is_given_bursts() -> None:
+    class Gathers(CollectingSink):
+        apart_s = 0.0
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.sizes: list[int] = []
+
+        @contextmanager
+        def burst(self) -> Iterator[None]:
+            before = len(self.outcomes)
+            yield
+            self.sizes.append(len(self.outcomes) - before)
+
+    outcomes = Line({"a": FakeDetector()}, pictures=6).run()
+    inlet: Channel[Published] = Channel("inlet", capacity=9, overflow="block")
+    for outcome in outcomes:
+        inlet.put(outcome)
+    inlet.close()
+    sink = Gathers()
+    publish(inlet, sink, None, None, clock=time.monotonic)
+    assert sink.outcomes == outcomes
+    assert sink.sizes == [6]
+    assert sink.closed

@@ -42,9 +42,14 @@ _OPTIONS: Final = {
     zmq.LINGER: 0,
     zmq.RECONNECT_IVL: 100,  # ms, doubled at each try up to the next
     zmq.RECONNECT_IVL_MAX: 2000,
-    zmq.HEARTBEAT_IVL: 2000,  # ms between pings, so that a publisher that died unseen is let go
-    zmq.HEARTBEAT_TIMEOUT: 6000,
+    # The kernel lets go of a publisher that died unseen for 6 s. Never ZeroMQ's own pings: libzmq
+    # 4.3.5 aborts the process ("Assertion failed: !_io_error") where one is due to a publisher that
+    # has gone while what it sent waits for room, because the program is busy.
     zmq.TCP_KEEPALIVE: 1,
+    zmq.TCP_KEEPALIVE_IDLE: 2,
+    zmq.TCP_KEEPALIVE_INTVL: 2,
+    zmq.TCP_KEEPALIVE_CNT: 2,
+    zmq.TCP_MAXRT: 6000,
 }
 _HEARING: Final = {zmq.RCVHWM: 1000}  # messages kept while the program is busy; then newest go
 _ASKING: Final = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter, deque
@@ -102,10 +103,33 @@ class Channel(Generic[T]):
         The channel keeps no item that it gave away. A reader that must not keep a picture alive
         while it waits ends its loop's body with ``del``.
         """
+        for burst in self.bursts(0.0):
+            yield from burst
+
+    def bursts(self, apart_s: float) -> Iterator[Iterator[T]]:
+        """Yield iterators, each over what waits when it is begun: one item or more together.
+
+        A burst begins as soon as something waits, but ``apart_s`` seconds after the last began at
+        the earliest: who is alone waits for nobody, and what comes often comes together. Each has
+        to be read before the next; otherwise as iterating, and it ends as that does.
+        """
+        began_at = -math.inf
         while True:
+            if (rest_s := began_at + apart_s - self._clock()) > 0:
+                time.sleep(rest_s)
             with self._lock:
                 while not self._items and not (self._closed or self._aborted):
                     self._not_empty.wait()
+                waiting = len(self._items)
+            if not waiting:
+                return
+            began_at = self._clock()
+            yield self._take(waiting)
+
+    def _take(self, most: int) -> Iterator[T]:
+        """Yield at most so many items of those that wait."""
+        for _ in range(most):
+            with self._lock:
                 if not self._items:
                     return
                 item = self._items.popleft()

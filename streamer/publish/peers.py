@@ -45,13 +45,15 @@ class Allowance:
 
     ``burst`` bytes, and ``per_s`` bytes a second besides, which are for the pings; ``together``
     bounds the sum of what all that are connected have sent beyond those. ``peers``: connections
-    at a time.
+    at a time, and ``unread``: that come before all that came was read (:meth:`Peers.drained`), for
+    what those sent who have gone waits in memory too.
     """
 
     burst: int
     per_s: int
     together: int
     peers: int
+    unread: int
 
 
 @dataclass(slots=True)
@@ -82,6 +84,7 @@ class Peers:
         self._peers: dict[int, _Peer] = {}
         self._local: set[int] = set()  # connections of a Unix socket
         self._let_go = {"too_many": 0, "too_much": 0}
+        self._unread = 0
         self._look_at = 0.0
         self._log_at = 0.0
         self._end: Callable[[], None] | None = None
@@ -98,6 +101,15 @@ class Peers:
     def connected(self) -> int:
         """How many are connected now, whatever for. It may be read from any thread."""
         return len(self._peers) + len(self._local)
+
+    @property
+    def flooded(self) -> bool:
+        """Whether so many came since all was read that no more are let in. From any thread."""
+        return self._unread > self._allowance.unread
+
+    def drained(self) -> None:
+        """All that came until now was read: to be said by who reads, from any thread."""
+        self._unread = 0
 
     def take(self, event: int, descriptor: int) -> None:
         """Take what the monitor tells."""
@@ -118,7 +130,8 @@ class Peers:
                 self._local.add(descriptor)
                 return
             self._peers[descriptor] = _Peer(came, name, self._clock())
-            if len(self._peers) > self._allowance.peers:
+            self._unread += 1
+            if len(self._peers) > self._allowance.peers or self.flooded:
                 self._hang_up(descriptor, "too_many")
 
     def look_ms(self) -> int | None:
@@ -163,7 +176,7 @@ class Peers:
         self._end = end
 
     def close(self) -> None:
-        """End the thread, before the socket is closed; who else reads the monitor has to end first."""
+        """End the thread, before the socket is closed. Who else reads the monitor ends first."""
         end, self._end = self._end, None
         if end is not None:
             end()

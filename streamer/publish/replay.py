@@ -44,20 +44,24 @@ that one who asks without end does not take the processor from the cameras."""
 
 _OPTIONS: Final = {
     zmq.SNDHWM: 4,  # answers kept for a peer that does not read: 1 MB
-    zmq.RCVHWM: 16,  # questions kept of one peer; then its further ones wait at its end
     zmq.ROUTER_MANDATORY: 1,  # an answer that finds no room is counted, not lost in silence
     zmq.LINGER: 0,
     zmq.MAXMSGSIZE: 1024,  # bytes of one part of a question
     zmq.HANDSHAKE_IVL: 5000,  # ms a peer has to finish its greeting
-    zmq.HEARTBEAT_IVL: 2000,  # ms between pings, so that a peer that died unseen is let go
-    zmq.HEARTBEAT_TIMEOUT: 6000,
+    # As for events (zeromq.py), and for the same reasons.
+    zmq.RCVHWM: 0,
     zmq.TCP_KEEPALIVE: 1,
+    zmq.TCP_KEEPALIVE_IDLE: 2,
+    zmq.TCP_KEEPALIVE_INTVL: 2,
+    zmq.TCP_KEEPALIVE_CNT: 2,
+    zmq.TCP_MAXRT: 6000,
     zmq.RCVBUF: 65536,  # bytes a peer may send ahead of us
 }
 
-_ALLOWANCE: Final = Allowance(burst=2 * 2**20, per_s=0, together=16 * 2**20, peers=256)
-"""What peers may send: some 20,000 questions, which bring 5 GB of answers. Then an honest one has
-to connect again, which costs it nothing; one message of parts without end ends there."""
+_ALLOWANCE: Final = Allowance(burst=64 * 1024, per_s=0, together=2**20, peers=256, unread=64)
+"""What peers may send: some 600 questions, which bring 150 MB. Then an honest one has to connect
+again, which costs it nothing; one message of parts without end ends there. All of it may wait
+here, where a part of no bytes, which is 2 on the way, takes 64."""
 
 
 class _Refused(StreamerError, ValueError):
@@ -151,12 +155,18 @@ class Replay:
         began_at, count = self._clock(), 0
         try:
             while True:
-                ready = dict(poller.poll())
+                ready = dict(poller.poll(0))
+                if not ready:
+                    self.peers.drained()
+                    ready = dict(poller.poll())
                 if self._stopped.fileno() in ready:
                     return
                 now = self._clock()
                 if now - began_at >= 1.0:
                     began_at, count = now, 0
+                elif count >= QUESTIONS_PER_S and self.peers.flooded:
+                    self._throw_away()
+                    continue
                 elif count >= QUESTIONS_PER_S:
                     if only_stop.poll(max(1, round((began_at + 1.0 - now) * 1000))):
                         return
@@ -192,6 +202,15 @@ class Replay:
         self._stopping.close()
         if self._path is not None:
             self._path.unlink(missing_ok=True)
+
+    def _throw_away(self) -> None:
+        """Read without answering: it is a flood, and most of those who asked have gone."""
+        try:
+            for _ in range(1000):
+                self._socket.recv_multipart(zmq.NOBLOCK)
+                self._refused += 1
+        except zmq.Again:
+            pass
 
     def _serve_one(self, now: float) -> None:
         try:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zmq
 
 from streamer.client import CameraEvent, FacesEvent, Restarted, Stale, subscribe
 from streamer.client.connection import Connection
@@ -236,3 +237,34 @@ def test_closing_twice_is_once_and_nothing_stays_open() -> None:
     connection.close()
     assert connection.closed
     assert all(one.closed for one in connection.sockets)
+
+
+# A subscriber that takes nothing for as long as two of ZeroMQ's own pings would have come.
+BUSY = """
+import sys, time
+from streamer.client import subscribe
+with subscribe(sys.argv[1]):
+    time.sleep(6)
+print("alive")
+"""
+
+
+def test_a_busy_program_outlives_its_publisher() -> None:
+    """libzmq 4.3.5 aborts where a ping is due to one who has gone and whose messages wait."""
+    with zmq.Context() as context, context.socket(zmq.XPUB) as publisher:
+        publisher.setsockopt(zmq.XPUB_NODROP, 1)
+        publisher.setsockopt(zmq.SNDHWM, 10)
+        publisher.setsockopt(zmq.SNDTIMEO, 500)
+        publisher.setsockopt(zmq.LINGER, 0)
+        port = publisher.bind_to_random_port("tcp://127.0.0.1")
+        with subprocess.Popen(
+            [sys.executable, "-c", BUSY, f"tcp://127.0.0.1:{port}"], stdout=subprocess.PIPE,
+            text=True,
+        ) as busy:  # fmt: skip
+            assert publisher.poll(30_000)  # it has subscribed
+            with pytest.raises(zmq.Again):  # until it takes no more
+                while busy.poll() is None:
+                    publisher.send_multipart((b"faces/door/", bytes(1500)))
+            publisher.close()
+            assert busy.communicate(timeout=60) == ("alive\n", None)
+        assert busy.returncode == 0

@@ -159,7 +159,7 @@ def test_the_gate_without_its_socket_lets_nobody_in(
     context = zmq.Context()
     gate = Gate(curve)
     publisher = context.socket(zmq.PUB)
-    gate.guard(context, publisher, Peers(Allowance(1, 1, 1, 1)))
+    gate.guard(context, publisher, Peers(Allowance(1, 1, 1, 1, 1)))
     gate.close()  # nobody answers libzmq's questions any more
     publisher.bind("tcp://127.0.0.1:*")
     own = curve.clients / "friend.key_secret"

@@ -2,11 +2,13 @@
 
 import os
 import socket as sockets
+import struct
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -177,8 +179,10 @@ class Guarded:
 def guarded() -> Iterator[Callable[..., Guarded]]:
     begun: list[Guarded] = []
 
-    def begin(burst: int = 10_000, together: int = 10**6, peers: int = 9) -> Guarded:
-        begun.append(Guarded(Allowance(burst, 0, together, peers)))
+    def begin(
+        burst: int = 10_000, together: int = 10**6, peers: int = 9, unread: int = 99
+    ) -> Guarded:
+        begun.append(Guarded(Allowance(burst, 0, together, peers, unread)))
         return begun[-1]
 
     yield begin
@@ -263,7 +267,7 @@ def test_another_connection_under_the_same_number_is_left_alone(
     with sockets.create_server(("127.0.0.1", 0)) as server:
         ours = sockets.create_connection(server.getsockname())
         stranger, _ = server.accept()
-        peers = Peers(Allowance(0, 0, 0, 9), clock=lambda: 0.0)
+        peers = Peers(Allowance(0, 0, 0, 9, 99), clock=lambda: 0.0)
         peers.take(zmq.EVENT_ACCEPTED, stranger.fileno())
         other = sockets.create_connection(server.getsockname())
         innocent, _ = server.accept()
@@ -277,3 +281,64 @@ def test_another_connection_under_the_same_number_is_left_alone(
         assert other.recv(99) == b"still here"
         for one in (ours, stranger, other, innocent):
             one.close()
+
+
+def test_so_many_and_no_more_come_before_all_was_read(guarded: Callable[..., Guarded]) -> None:
+    here = guarded(unread=2)
+    kept = [here.connect()[1] for _ in range(2)]
+    refused = here.context.socket(zmq.PUSH)
+    refused.setsockopt(zmq.RECONNECT_IVL, -1)
+    here.ours.append(refused)
+    refused.connect(here.address)
+    here.wait(too_many=1, too_much=0)
+    assert here.peers.flooded
+    here.peers.drained()
+    kept.append(here.connect()[1])
+    here.wait(too_many=1, too_much=0)
+    assert not any(one.poll(0) for one in kept)
+
+
+# A publisher that says where it is, and "beat" after a heartbeat for each line it is sent.
+PUBLISHER = """
+import sys, threading
+from streamer.publish.zeromq import ZeroMqSink
+from streamer.types import Beat
+sink = ZeroMqSink("tcp://127.0.0.1:*", replay="tcp://127.0.0.1:*", boot_id="b", model="m")
+threading.Thread(target=sink.replay.serve, daemon=True).start()
+print(sink.endpoint, sink.replay.endpoint, flush=True)
+for line in sys.stdin:
+    sink.write_beat(Beat(0.0, 0.0, {}))
+    print("beat", flush=True)
+sink.close()
+"""
+
+
+def test_who_goes_while_what_it_sent_still_waits_does_not_end_the_process() -> None:
+    """libzmq 4.3.5 aborts where a ping is due to one who has gone and whose messages wait."""
+    ping = bytes([4, 7]) + b"\x04PING\x00\x00"
+    question, subscription = b"\x01\x01a\x00\x01b", b"\x00\x03\x01ab" * 40
+    sub = READY.replace(b"\x06DEALER", b"\x03SUB")
+    reset = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
+    with subprocess.Popen(
+        [sys.executable, "-c", PUBLISHER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        bufsize=1, cwd=Path(__file__).resolve().parents[2],
+    ) as publisher:  # fmt: skip
+        assert publisher.stdin is not None
+        assert publisher.stdout is not None
+        ports = [int(end.rpartition(":")[2]) for end in publisher.stdout.readline().split()]
+        for number in range(60):
+            for port, ready, said in zip(
+                ports, (sub, READY), (subscription, question), strict=True
+            ):
+                with sockets.create_connection(("127.0.0.1", port), timeout=20) as one:
+                    one.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, reset)
+                    with suppress(OSError):  # too many came before all was read
+                        one.sendall(GREETING + bytes([4, len(ready)]) + ready)
+                        heard = b""
+                        while len(heard) < len(GREETING) + 20:
+                            heard += one.recv(1000) or b"x" * 99
+                        one.sendall(said * (30 + number) + ping + said * 20)
+            publisher.stdin.write("\n")
+            assert publisher.stdout.readline() == "beat\n"
+        publisher.stdin.close()
+        assert publisher.wait(30) == 0

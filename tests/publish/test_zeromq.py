@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zmq
 
 from streamer.client import FacesEvent
 from streamer.client import subscribe as hear
@@ -332,3 +333,37 @@ def test_what_is_published_is_as_wanted_and_counted_without_a_hole() -> None:
     assert sink.written == 5
     sink.close()
     serving.join()
+
+
+def test_a_burst_goes_out_at_its_end_or_sooner_where_it_is_much(sink: ZeroMqSink) -> None:
+    with zmq.Context() as context, context.socket(zmq.SUB) as hears:
+        hears.linger = 0
+        hears.connect(sink.endpoint)
+        hears.subscribe(b"")
+        give_up_at = time.monotonic() + 30
+        while not hears.poll(20):
+            sink.write(outcome("sync"))
+            assert time.monotonic() < give_up_at
+        while hears.poll(200):
+            hears.recv_multipart()
+
+        def heard(count: int) -> list[tuple[bytes, int]]:
+            parts = [hears.recv_multipart() for _ in range(count) if hears.poll(20_000)]
+            return [(to, json.loads(body)["seq"]) for to, body in parts]
+
+        with sink.burst():
+            sink.write(outcome("door"))
+            sink.write_beat(Beat(0.0, 0.0, {}))
+            sink.write(outcome("door"))
+            assert not hears.poll(100)
+        assert heard(3) == [(b"faces/door/", 1), (b"heartbeat/", 1), (b"faces/door/", 2)]
+        with sink.burst():
+            for _ in range(3):
+                sink.write(outcome("door", faces=100))
+            assert heard(3) == [(b"faces/door/", seq) for seq in (3, 4, 5)]
+        with pytest.raises(ValueError, match="finite"), sink.burst():
+            sink.write(outcome("door"))
+            broken = outcome("door")
+            broken.tracks.faces.boxes[0, 0] = np.nan  # type: ignore[union-attr]
+            sink.write(broken)
+        assert heard(1) == [(b"faces/door/", 6)]  # what came before the fault is not lost
