@@ -13,17 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from streamer.flow.channel import Channel, ChannelStats, Closed
-<<<<<<< HEAD
-from tests.flow.threads import Blocked, Item, ended, in_thread, wait_until
-=======
 from streamer.testing import ManualClock
-
-WAIT_S = 10.0
-
-
-class Item:
-    """Something that can be watched while it dies."""
->>>>>>> 65aa180 (Publishing: results that come within 3 ms go out together, and a face is written in less than half the time; ZeroMQ's own pings are off, for libzmq aborts the process over them)
+from tests.flow.threads import Blocked, Item, ended, in_thread, wait_until
 
 
 def balanced(stats: ChannelStats) -> bool:
