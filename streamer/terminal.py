@@ -55,12 +55,13 @@ def leave(code: int) -> NoReturn:
 
 
 def end(code: int) -> NoReturn:
-    """End the process with ``code``: Python's own way, unless a camera was left behind.
+    """End the process with ``code``: Python's own way, unless one was left behind in FFmpeg.
 
     FFmpeg asks PyAV every 0.1 s whether to go on waiting. Asked in a process that Python has taken
     apart already, PyAV dies of a signal (seen twice in 30 stops on a machine under heavy load).
     """
-    if any(thread.name.startswith("capture:") for thread in threading.enumerate()):
+    inside = ("capture:", "restream:")
+    if any(thread.name.startswith(inside) for thread in threading.enumerate()):
         leave(code)
     sys.exit(code)
 

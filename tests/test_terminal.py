@@ -60,7 +60,10 @@ def test_help_into_a_full_disk_is_a_sentence() -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(("name", "said"), [("resolve:x", "taken apart\n"), ("capture:door", "")])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("resolve:x", "taken apart\n"), ("capture:door", ""), ("restream:door.1", "")],
+)
 def test_python_is_not_taken_apart_under_a_camera_that_is_left_behind(name: str, said: str) -> None:
     program = (
         "import atexit, threading\nfrom streamer.terminal import end\n"
