@@ -90,7 +90,8 @@ def gains(
     area, away, expected = area.take(close), away.take(close), expected.take(close)
     size, known_size = size[columns], known_size[rows]
     place, numbers = place[rows], numbers[columns]
-    sides = ((place[:, 2:4] - numbers[:, 2:4]) ** 2).sum(axis=1)
+    apart = place[:, 2:4] - numbers[:, 2:4]
+    sides = np.einsum("ij,ij->i", apart, apart)
     sides /= motion.spread[0, :, 1][rows] + area * _SIDES_NOISE
     points = place[:, 4:] / known_size[:, None] - numbers[:, 4:] / size[:, None]
     shape = np.einsum("ij,ij->i", points, points) / _SHAPE
