@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import threading
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from streamer.capture.ffmpeg import VERIFIED, Tls
 from streamer.capture.pyav import PyAvSource
 from streamer.capture.reach import Reach
-from streamer.capture.relay import WINDOW, Relay, Watch
+from streamer.capture.relay import WINDOW, Relay, Watch, _what_came
 from streamer.capture.urls import Endpoint
 from streamer.errors import SourceLost
 from streamer.resources import resource
@@ -333,6 +334,34 @@ def test_tls_goes_as_far_as_the_relay_and_certificates_count(
         assert len(server.requests) == heard
         unasked = camera(front(server.port, "127.0.0.2"), scheme="rtsps", tls=Tls(verify=False))
         assert len(first(unasked, 5)) == 5
+
+
+@pytest.mark.timeout(30)
+def test_what_tls_says_to_itself_is_not_waited_beyond(
+    certificates: dict[str, tuple[Path, Path]],
+) -> None:
+    """The server's tickets come after the handshake: nothing follows them until it is asked."""
+    key, pem = certificates["127.0.0.1"]
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem, key)
+    far, near = socket.socketpair()
+    spoken: list[ssl.SSLSocket] = []
+    server = threading.Thread(
+        target=lambda: spoken.append(context.wrap_socket(far, server_side=True)), daemon=True
+    )
+    server.start()
+    with Tls(verify=False).context().wrap_socket(near) as camera:
+        server.join(10)
+        with closing(spoken[0]):
+            assert select.select([camera], [], [], 10)[0], "the tickets"
+            assert _what_came(camera) is None
+            spoken[0].sendall(b"a" * 100_000)
+            came = b""
+            while len(came) < 100_000:
+                came += _what_came(camera) or b""
+            spoken[0].sendall(b"more")
+            assert select.select([camera], [], [], 10)[0]
+            assert _what_came(camera) == b"more"
 
 
 def test_tls_hides_no_redirect(units: list[bytes], front: Callable[[int, str], int]) -> None:
