@@ -4,7 +4,7 @@
 # it runs. The user is not root, and the file system may be read-only (docker-compose.yml has it so).
 # The program is process 1 by itself: it hears SIGTERM, ends within 5 seconds and waits for what it
 # started (tests/faults/test_stop.py runs it so).
-ARG PYTHON=3.11.11-slim-bookworm
+ARG PYTHON=3.11.13-slim-bookworm
 
 FROM python:${PYTHON} AS base
 ENV PIP_NO_CACHE_DIR=1 \
@@ -48,7 +48,7 @@ RUN python -m venv /sbom \
         -o /opt/streamer/sbom.cdx.json
 
 FROM python:${PYTHON} AS run
-ARG VERSION=unknown
+ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="streamer" \
       org.opencontainers.image.description="Finds every face on live cameras, and says so while it is true" \

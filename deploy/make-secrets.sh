@@ -4,7 +4,7 @@
 # A container's user must be able to read its file, so the folder, not the files, keeps others out.
 set -eu
 folder=$(dirname "$0")/secrets
-mkdir -p "$folder"
+mkdir -p "$folder/cameras" # for passwords of cameras, which nobody can make up
 chmod 700 "$folder"
 for name in http_token grafana_password; do
     [ -s "$folder/$name" ] || (

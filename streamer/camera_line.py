@@ -131,6 +131,7 @@ class CameraLine:
             if before is not None
             else CameraMeters(Rate(clock), Rate(clock), Durations(), Rate(clock))
         )
+        self.meters.max_age_s = camera.max_age_s if source.live else None
         self.ids: Iterator[int] = before.ids if before is not None else count(1)
         floor_fps = camera.motion_floor_fps if camera.motion else 1000.0
         follows_s = LOOKS_FOLLOWED / min(camera.max_fps or 1000.0, floor_fps)
@@ -226,10 +227,10 @@ class CameraLine:
 
     def status(self, now: float) -> CameraStatus:
         """One reading of this camera, at the monotonic instant ``now``."""
-        meters = self.meters
+        meters, source = self.meters, self.state()
         return CameraStatus(
             name=self.name,
-            source=self.state(),
+            source=source,
             url=str(self.camera.url),
             ledger=self.lane.ledger(),
             lane=self.lane.stats(),
@@ -242,7 +243,9 @@ class CameraLine:
             latency_p95_s=meters.latency.quantile(0.95),
             latency_p99_s=meters.latency.quantile(0.99),
             newest_age_s=self.result_age_s(now),
-            max_age_s=self.camera.max_age_s if self.source.live else None,
+            max_age_s=meters.max_age_s,
+            late=meters.late,
+            in_state_s=now - source.since_at,
             still=meters.still,
             wakes=meters.wakes,
             publish_fps=meters.published.per_second(),

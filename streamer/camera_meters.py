@@ -39,6 +39,10 @@ class CameraMeters:
     """Frames that were not looked at because nothing moved."""
     wakes: int = 0
     """How often something began to move."""
+    max_age_s: float | None = None
+    """How old a result may be when it is written, from capture, seconds; None: any age."""
+    late: int = 0
+    """Results, of frames that were looked at, that were older."""
 
 
 @dataclass(slots=True)

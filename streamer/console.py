@@ -25,6 +25,10 @@ TABLE_WIDTH = 100
 _STATE_STYLES = {"live": "green", "ended": "dim", "stopped": "dim", "connecting": "yellow"}
 
 
+def _whole_ms(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1000)
+
+
 def _ms(seconds: float | None) -> str:
     return "-" if seconds is None else f"{seconds * 1000:.0f}"
 
@@ -178,8 +182,8 @@ class Watch:
                     fps_in=round(camera.capture_fps, 1),
                     fps_detected=round(camera.detect_fps, 1),
                     faces=camera.faces_now,
-                    p50_ms=_ms(camera.latency_p50_s),
-                    p99_ms=_ms(camera.latency_p99_s),
+                    p50_ms=_whole_ms(camera.latency_p50_s),
+                    p99_ms=_whole_ms(camera.latency_p99_s),
                     skipped=camera.ledger.skipped,
                     dropped=sum(camera.ledger.dropped.values()),
                 )

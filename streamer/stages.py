@@ -330,4 +330,7 @@ def _write(
         counted.published.tick()
         if outcome.status != "tracked":
             counted.spent["publish"].observe(written_at - outcome.stamps.detected_at)
-            counted.latency.observe(written_at - outcome.stamps.captured_at)
+            age_s = written_at - outcome.stamps.captured_at
+            counted.latency.observe(age_s)
+            if counted.max_age_s is not None and age_s > counted.max_age_s:
+                counted.late += 1

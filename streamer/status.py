@@ -48,9 +48,10 @@ class CameraStatus:
     """One camera now. Rates are per second; durations are seconds; None means "no data yet".
 
     ``stages`` holds the time its frames spent by station, as a count and a sum; ``max_age_s`` is
-    how old a result of it may be, None for a file. ``still`` counts frames that were not looked at
-    because nothing moved, ``wakes`` how often something began to. ``privacy`` is how faces are
-    covered in its pictures.
+    how old a result of it may be, None for a file, and ``late`` counts results that were older when
+    they were written. ``in_state_s`` is how long its source does what it does. ``still`` counts
+    frames that were not looked at because nothing moved, ``wakes`` how often something began to.
+    ``privacy`` is how faces are covered in its pictures.
     """
 
     name: str
@@ -73,6 +74,8 @@ class CameraStatus:
     still: int = 0
     wakes: int = 0
     privacy: str = "none"
+    late: int = 0
+    in_state_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

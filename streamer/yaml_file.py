@@ -16,7 +16,10 @@ from streamer.errors import ConfigError
 MAX_FILE_BYTES = 1 << 20
 MAX_DEPTH = 20
 _QUOTED = re.compile(r"""(?P<sign>'(?:<[a-z ]+>|[][{},:?&*!|>-])')|'.*'|".*\"""", re.DOTALL)
-_VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
+MAX_SECRET_BYTES = 4096
+_VARIABLE = re.compile(
+    r"\$\{(?:file:(?P<file>/[^}]+)|(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?)\}"
+)
 
 
 class Unreadable(ConfigError):
@@ -95,7 +98,10 @@ def _problem(error: yaml.MarkedYAMLError) -> str:
 
 
 class Variables:
-    """Replaces ``${NAME}`` in nested values; a part that YAML aliases share is read once."""
+    """Replaces ``${NAME}`` and ``${file:/PATH}`` in nested values.
+
+    A part that YAML aliases share is read once.
+    """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         """Take the values from ``environ``."""
@@ -128,6 +134,8 @@ class Variables:
         return self._filled[id(value)]
 
     def _value(self, match: re.Match[str], at: tuple[object, ...]) -> str:
+        if match["file"] is not None:
+            return self._line_of(match["file"], at) or match[0]
         found = self._environ.get(match["name"], match["default"])
         if found is None:
             self.problems.append(
@@ -135,3 +143,19 @@ class Variables:
             )
             return match[0]
         return found
+
+    def _line_of(self, path: str, at: tuple[object, ...]) -> str:
+        """The line in the file at ``path``; empty, with a problem noted, where there is none."""
+        try:
+            with open(path, "rb", opener=_open_now) as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise OSError(None, "it is no file")
+                text = file.read(MAX_SECRET_BYTES + 1).decode().removesuffix("\n")
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "it is not UTF-8 text"
+            self.problems.append((at, f"the file {path} cannot be read ({why}); name another"))
+            return ""
+        if not text.isprintable() or not text or len(text) >= MAX_SECRET_BYTES:
+            self.problems.append((at, f"the file {path} must hold one short line; write it anew"))
+            return ""
+        return text

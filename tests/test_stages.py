@@ -140,6 +140,18 @@ class Line:
         return self.sink.outcomes
 
 
+def test_results_are_late_by_the_age_that_their_camera_allows() -> None:
+    line = Line({"none": FakeDetector(ONE_FACE), "all": FakeDetector(ONE_FACE),
+                 "file": FakeDetector(ONE_FACE)}, workers=1)  # fmt: skip
+    line.meters["none"].max_age_s = 3600.0
+    line.meters["all"].max_age_s = 1e-9
+    line.run()
+    assert {name: meters.late for name, meters in line.meters.items()} == {
+        "none": 0, "all": line.meters["all"].latency.stats().count, "file": 0,
+    }  # fmt: skip
+    assert line.meters["all"].late > 0
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 def test_files_lose_nothing_and_keep_their_order(workers: int) -> None:
     detector = FakeDetector(ONE_FACE)

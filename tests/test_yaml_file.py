@@ -88,3 +88,39 @@ def test_a_part_inside_itself_is_refused(tmp_path: Path) -> None:
     loop.append(loop)
     with pytest.raises(ConfigError, match="in itself"):
         Variables({}).fill({"a": loop})
+
+
+def test_a_value_may_be_the_line_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "door").write_text("p%40ss\n")
+    variables = Variables({})
+    source = f"rtsp://u:${{file:{tmp_path}/door}}@h/x"
+    assert variables.fill({"a": [source]}) == {"a": ["rtsp://u:p%40ss@h/x"]}
+    assert variables.problems == []
+    assert Variables({}).fill("${file:relative}") == "${file:relative}"  # no variable, as ever
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [(None, "No such file"), (b"", "one short line"), (b"a\nb", "one short line"),
+     (b"\xff", "not UTF-8"), (b"a\x00", "one short line"), (b"x" * 5000, "one short line")],
+)  # fmt: skip
+def test_a_file_of_no_use_is_named_and_not_shown(
+    tmp_path: Path, content: bytes | None, why: str
+) -> None:
+    file = tmp_path / "door"
+    if content is not None:
+        file.write_bytes(content)
+    config = tmp_path / "c.yaml"
+    config.write_text(f'cameras: {{door: {{source: "rtsp://u:${{file:{file}}}@h/x"}}}}')
+    with pytest.raises(ConfigError) as caught:
+        load_config(config, {})
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"cameras.door.source: the file {file} ")
+    assert why in problem
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "door")
+    variables = Variables({})
+    variables.fill(f"${{file:{tmp_path}/door}}")
+    assert "it is no file" in variables.problems[0][1]

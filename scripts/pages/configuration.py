@@ -17,7 +17,8 @@ One YAML file, of which only `cameras` has to be there. A key that is unknown or
 with a sentence that names it. `streamer check FILE` tries the cameras, `streamer config show FILE` prints what
 holds in the end, without secrets, and `streamer config schema` gives all of this as JSON schema for an editor.
 
-`${NAME}` and `${NAME:-default}` in a value are replaced from the environment. A variable such as
+`${NAME}` and `${NAME:-default}` in a value are replaced from the environment, `${file:/run/secrets/door}` by the one line
+in that file (so that a password is in no environment; in a URL its `@`, `:`, `/` and `%` are written `%40` and so on). A variable such as
 `STREAMER__MODEL__CONFIDENCE=0.7` goes over the file; `null` in it switches a section off. Files that are named
 are relative to the folder of the configuration file.
 """

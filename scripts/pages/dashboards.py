@@ -7,6 +7,8 @@ so what may have no series yet falls back to a 0 that says "none".
 
 from __future__ import annotations
 
+from typing import Any
+
 from scripts.pages.panels import (
     BAD,
     GOOD,
@@ -31,16 +33,33 @@ def _p(q: float, by: str, chosen: str) -> str:
     return f"histogram_quantile({q}, sum by ({by}le) ({buckets}))"
 
 
+def _alerts(chosen: str) -> dict[str, Any]:
+    """What fires now: a green "none", or a red name for each."""
+    firing = f'ALERTS{{alertstate="firing", alertname=~"Streamer.+", {chosen}}}'
+    return stat(
+        "Alerts that fire", "What to do about each: docs/runbook.md, a section for each name.",
+        Query(or_none(f"max by (alertname, instance, camera, sink) ({firing})", "alertname"),
+              "{{alertname}} {{camera}}{{sink}}"),
+        name=True, width=20, colours=steps((None, GOOD), (1, BAD)),
+    )  # fmt: skip
+
+
 def fleet() -> str:
     """All cameras: which is down, what is slow, and why."""
     c, rate = CHOSEN, "[$__rate_interval]"
     dropped = f"rate(streamer_frames_dropped_total{{{c}}}{rate})"
     captured = f"sum(rate(streamer_frames_captured_total{{{c}}}{rate}))"
+    up = f'up{{job="streamer", {c}}}'
     panels = [
+        # None of these two says 0 of a streamer that is not there: "no data" is no good news.
+        stat("Not answering", "Streamers that Prometheus asks in vain. Of their cameras nothing is "
+             "known.", Query(f"count({up}) - sum({up})"), colours=steps((None, GOOD), (1, BAD))),
+        _alerts(c),
         stat("Cameras live", "Cameras that give pictures at this moment.",
              Query(f"sum(streamer_camera_up{{{c}}})")),
-        stat("Not live", "Cameras that give none: down, ended, paused. The table says which.",
-             Query(f"count(streamer_camera_up{{{c}}} == 0) or vector(0)"),
+        stat("Not live", "Cameras that should give pictures and give none; paused ones and files "
+             "that ended are not among them. The table says which, and why.",
+             Query(f'sum(streamer_camera_state{{{c}, state!~"live|ended|stopped"}})'),
              colours=steps((None, GOOD), (1, BAD))),
         stat("Frames looked at", "Of all cameras together.",
              Query(f"sum(rate(streamer_frames_detected_total{{{c}}}{rate}))"), unit="cps"),
@@ -54,21 +73,25 @@ def fleet() -> str:
         timeline("Which camera was live when", "Green while pictures come, red while none do.",
                  Query(f"streamer_camera_up{{{c}}}", "{{camera}}")),
         cameras_table("Cameras", "Click a name for that camera alone.", {
-            "": (Query(
-                f"max by (camera, state) (streamer_camera_state{{{c}}} == 1)"), "short"),
-            "captured": (Query(f'max by (camera) (streamer_camera_fps{{{c}, stage="capture"}})'),
+            "(state)": (Query(
+                f"max by (instance, camera, state) (streamer_camera_state{{{c}}} == 1)"), "short"),
+            "(reason)": (Query(
+                f"max by (instance, camera, reason) (streamer_camera_reason{{{c}}})"), "short"),
+            "for": (Query(
+                f"max by (instance, camera) (streamer_camera_state_seconds{{{c}}})"), "s"),
+            "captured": (Query(f'max by (instance, camera) (streamer_camera_fps{{{c}, stage="capture"}})'),
                          "cps"),
-            "looked at": (Query(f'max by (camera) (streamer_camera_fps{{{c}, stage="detect"}})'),
+            "looked at": (Query(f'max by (instance, camera) (streamer_camera_fps{{{c}, stage="detect"}})'),
                           "cps"),
-            "published": (Query(f'max by (camera) (streamer_camera_fps{{{c}, stage="publish"}})'),
+            "published": (Query(f'max by (instance, camera) (streamer_camera_fps{{{c}, stage="publish"}})'),
                           "cps"),
             "newest result": (Query(
-                f"max by (camera) (streamer_newest_result_age_seconds{{{c}}})"), "s"),
-            "latency p99": (Query(_p(0.99, "camera, ", c)), "s"),
-            "faces": (Query(f"max by (camera) (streamer_faces_visible{{{c}}})"), "short"),
+                f"max by (instance, camera) (streamer_newest_result_age_seconds{{{c}}})"), "s"),
+            "latency p99": (Query(_p(0.99, "instance, camera, ", c)), "s"),
+            "faces": (Query(f"max by (instance, camera) (streamer_faces_visible{{{c}}})"), "short"),
             "times lost": (Query(
-                f"sum by (camera) (streamer_source_losses_total{{{c}}}) or "
-                f"max by (camera) (0 * streamer_camera_up{{{c}}})"), "short"),
+                f"sum by (instance, camera) (streamer_source_losses_total{{{c}}}) or "
+                f"max by (instance, camera) (0 * streamer_camera_up{{{c}}})"), "short"),
         }),
         graph("Frames looked at", "By camera. Even lines are a fair share of what there is.",
               Query(f'streamer_camera_fps{{{c}, stage="detect"}}', "{{camera}}"), unit="cps"),
@@ -83,7 +106,7 @@ def fleet() -> str:
               Query(f"sum by (stage) (rate(streamer_stage_duration_seconds_sum{{{c}}}{rate})) / "
                     f"sum by (stage) (rate(streamer_stage_duration_seconds_count{{{c}}}{rate}))",
                     "{{stage}}"), unit="s", stacked=True),
-        graph("Queues", "Full is 1: what reads a full queue is the slow part.",
+        graph("Queues", "Full is 1, of frames to be looked at and of results: what reads a full queue is the slow part.",
               Query(f"streamer_queue_depth{{{c}}} / streamer_queue_capacity{{{c}}}", "{{queue}}"),
               unit="percentunit"),
         graph("Sinks", "Results that each took, and lost.",
@@ -91,6 +114,14 @@ def fleet() -> str:
                     "{{sink}} written"),
               Query(or_none(f"sum by (sink) (rate(streamer_sink_dropped_total{{{c}}}{rate}))",
                             "sink"), "{{sink}} lost"), unit="cps"),
+        graph("Bridges, restream", "Messages that wait for the other end's yes; 0 or 1: is it "
+              "there; pictures a second to the RTSP server.",
+              Query(or_none(f"streamer_bridge_waiting{{{c}}}", "sink"), "{{sink}} waiting"),
+              Query(or_none(f"streamer_bridge_connected{{{c}}}", "sink"), "{{sink}} connected"),
+              Query(or_none(f"sum by (sink, reason) (rate(streamer_bridge_lost_total{{{c}}}{rate}))",
+                            "sink"), "{{sink}} lost: {{reason}}"),
+              Query(or_none(f"sum by (camera) (rate(streamer_restream_sent_total{{{c}}}{rate}))",
+                            "camera"), "{{camera}} restream")),
         graph("Given up because of overload", "0 steps is nothing. Below an input scale of 1 small "
               "faces are missed.",
               Query(f"streamer_overload_level{{{c}}}", "steps"),
@@ -116,7 +147,7 @@ def fleet() -> str:
                             "status"), "{{status}}"),
               Query(f"streamer_detect_waiting{{{c}}}", "on their way")),
     ]  # fmt: skip
-    instance = variable("instance", "streamer", "label_values(streamer_uptime_seconds, instance)",
+    instance = variable("instance", "streamer", 'label_values(up{job="streamer"}, instance)',
                          several=True)  # fmt: skip
     return dashboard("streamer-fleet", "streamer: fleet", [instance], panels)
 
@@ -130,6 +161,9 @@ def camera() -> str:
 
     spent = "streamer_camera_stage_duration_seconds"
     panels = [
+        stat("Why", "The reason that it is not live.",
+             Query(f"streamer_camera_reason{{{c}}}", "{{reason}}"), name=True),
+        _alerts('instance=~"$instance", camera="$camera"'),
         stat("State", "What the camera does now; docs/cameras.md says what each means.",
              Query(f"streamer_camera_state{{{c}}} == 1", "{{state}}"), name=True,
              colours=steps((None, "blue"))),
@@ -155,7 +189,7 @@ def camera() -> str:
               unit="cps", width=12, stacked=True),
         graph("Latency", "From capture to publishing, beside what is promised (max_age_s).",
               Query(_p(0.5, "", c), "median"), Query(_p(0.99, "", c), "99th percentile"),
-              Query(f"streamer_camera_max_age_seconds{{{c}}} or vector(0)", "promise"),
+              Query(f"streamer_camera_max_age_seconds{{{c}}} or vector(NaN)", "promise"),
               unit="s", width=12),
         graph("Where its time goes", "Mean by stage: wait is for a worker.",
               Query(f"rate({spent}_sum{{{c}}}{rate}) / rate({spent}_count{{{c}}}{rate})",
@@ -179,7 +213,7 @@ def camera() -> str:
               Query(f"streamer_frames_in_flight{{{c}}}", "in flight"),
               Query(f"streamer_ledger_imbalance_frames{{{c}}}", "unaccounted for")),
     ]  # fmt: skip
-    instance = variable("instance", "streamer", "label_values(streamer_uptime_seconds, instance)",
+    instance = variable("instance", "streamer", 'label_values(up{job="streamer"}, instance)',
                          several=True)  # fmt: skip
     one = variable("camera", "camera", 'label_values(streamer_camera_up{instance=~"$instance"}, '
                     "camera)", several=False)  # fmt: skip

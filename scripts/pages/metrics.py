@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from streamer.camera_meters import BATCH_BOUNDS
+from streamer.config import MAX_CAMERAS
 from streamer.flow.meters import BUCKETS_S
 from streamer.publish.metric_table import METRICS, Metric
 
@@ -12,9 +13,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Cameras": ("camera", "source", "decode", "timestamp"),
     "Frames": ("frames", "ledger", "motion"),
     "Faces": ("faces",),
-    "Time": ("stage", "latency", "newest"),
+    "Time": ("stage", "latency", "results", "newest"),
     "Queues": ("queue",),
-    "Sinks and viewers": ("sink", "subscribers", "zeromq", "viewers", "viewer", "restream"),
+    "Sinks and viewers": ("sink", "bridge", "subscribers", "zeromq", "viewers", "viewer", "restream"),
     "Pictures that are sent": ("detect",),
     "Inference": ("inference", "gpu"),
     "Load": ("overload", "input", "capacity", "workers", "service"),
@@ -37,8 +38,9 @@ what it says fits together. A scrape of a camera that was removed no longer has 
 something (of CPU: 0.38 µs instead of 0.33 for each observation, 28 ms instead of 20 for the latencies of 100 cameras
 in one scrape, which get 1.7 times as long).
 
-Labels are bounded by the configuration (`camera`, `sink`, `queue`) or by the code (all others);
-nothing that comes from a network ever becomes a label.
+Labels are bounded by the configuration (`camera`, `sink`, `queue`) or by the code (all others). Of what comes from a
+network one thing becomes a label: the name of a camera that is added over HTTP (`POST /api/v1/cameras`, which needs a
+token of `http.tokens.control` from other machines). It is 1 to 63 of a-z, 0-9, `-` and `_`, there are at most {cameras} cameras, and it goes with its camera.
 
 The buckets of every duration end at {buckets} seconds,
 and those of batches at {batches} frames.
@@ -83,7 +85,7 @@ def table(metrics: Iterable[Metric]) -> str:
 def page() -> str:
     """The whole page."""
     buckets = ", ".join(f"{bound:g}" for bound in BUCKETS_S)
-    parts = [HEAD.format(buckets=buckets, batches=", ".join(map(str, BATCH_BOUNDS)))]
+    parts = [HEAD.format(buckets=buckets, batches=", ".join(map(str, BATCH_BOUNDS)), cameras=MAX_CAMERAS)]
     for title in (*GROUPS, ELSEWHERE):
         mine = [metric for metric in METRICS if heading_of(metric) == title]
         if mine:

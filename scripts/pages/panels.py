@@ -21,7 +21,7 @@ class Query(NamedTuple):
 
 def or_none(expr: str, label: str) -> str:
     """``expr``, or a 0 whose ``label`` is "none" where nothing of it was ever counted."""
-    return f'{expr} or label_replace(vector(0), "{label}", "none", "", "")'
+    return f'{expr} or on () label_replace(vector(0), "{label}", "none", "", "")'
 
 
 def _targets(queries: Sequence[Query]) -> list[dict[str, Any]]:
@@ -113,7 +113,7 @@ def timeline(title: str, about: str, *queries: Query, width: int = 24) -> dict[s
 def cameras_table(title: str, about: str, columns: dict[str, tuple[Query, str]]) -> dict[str, Any]:
     """A row for each camera, with a column for each query: by its heading, with its unit.
 
-    A column without a heading is asked for its labels only.
+    A column whose heading begins with "(" is asked for its labels only.
     """
     panel = _panel(
         "table", title, about, [query._replace(instant=True) for query, _ in columns.values()],
@@ -122,22 +122,25 @@ def cameras_table(title: str, about: str, columns: dict[str, tuple[Query, str]])
     )  # fmt: skip
     for target in panel["targets"]:
         target["format"] = "table"
-    hidden = [f"Value #{chr(ord('A') + n)}" for n, h in enumerate(columns) if not h]
-    names = {f"Value #{chr(ord('A') + n)}": heading for n, heading in enumerate(columns) if heading}
+    values = {f"Value #{chr(ord('A') + n)}": heading for n, heading in enumerate(columns)}
+    hidden = [value for value, heading in values.items() if heading.startswith("(")]
+    names = {value: heading for value, heading in values.items() if value not in hidden}
     panel["transformations"] = [
         {"id": "merge", "options": {}},
         {"id": "organize", "options": {
             "excludeByName": {"Time": True, **dict.fromkeys(hidden, True)},
             "renameByName": names,
-            "indexByName": {"camera": 0, "state": 1, **{n: i + 2 for i, n in enumerate(names)}}}},
+            "indexByName": {"camera": 0, "instance": 1, "state": 2, "reason": 3,
+                            **{n: i + 4 for i, n in enumerate(names)}}}},
     ]  # fmt: skip
     overrides = [
         {"matcher": {"id": "byName", "options": heading},
          "properties": [{"id": "unit", "value": unit}]}
         for heading, (_, unit) in columns.items()
-        if heading
+        if heading in names.values()
     ]  # fmt: skip
-    link = {"title": "this camera", "url": "/d/streamer-camera?var-camera=${__value.raw}"}
+    link = {"title": "this camera", "url": "/d/streamer-camera?var-camera=${__value.raw}"
+            "&var-instance=${__data.fields.instance}"}  # fmt: skip
     overrides.append(
         {"matcher": {"id": "byName", "options": "camera"},
          "properties": [{"id": "links", "value": [link]}]}

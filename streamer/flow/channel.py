@@ -24,7 +24,8 @@ class Closed(Exception):
 class ChannelStats:
     """One consistent reading of a channel.
 
-    ``offered = delivered + sum(dropped.values()) + depth`` holds in every reading.
+    ``offered = delivered + sum(dropped.values()) + depth`` holds in every reading. ``beside`` of
+    the ``depth`` items have room of their own: neither ``capacity`` nor ``peak`` is of them.
     """
 
     name: str
@@ -34,6 +35,7 @@ class ChannelStats:
     offered: int
     delivered: int
     dropped: Mapping[str, int]
+    beside: int = 0
 
 
 class Channel(Generic[T]):

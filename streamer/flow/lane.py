@@ -91,7 +91,7 @@ class Lane(Generic[T]):
                 self._tally.dropped["infer", reason] += 1
             self._items.append((item, label))
             self.label = self._items[0][1]
-            self._peak = max(self._peak, len(self._items))
+            self._peak = max(self._peak, len(self._items) - self._beside())
             fan._queue(self)
 
     def _one_too_many(self, free: bool) -> int | None:
@@ -102,6 +102,12 @@ class Lane(Generic[T]):
         most = MOST_FREE if free else self.capacity
         alike = [n for n, (_, label) in enumerate(self._items) if (label.kind is FREE) == free]
         return alike[0] if self.overflow != "block" and len(alike) >= most else None
+
+    def _beside(self) -> int:
+        """With the lock held: how many items have room of their own."""
+        if self.overflow == "block":
+            return 0
+        return sum(label.kind is FREE for _, label in self._items)
 
     def _pop(self) -> T:
         """With the lock held: take the oldest item out."""
@@ -162,6 +168,7 @@ class Lane(Generic[T]):
                 offered=self._tally.captured - self._tally.skipped,
                 delivered=sum(self._tally.settled.values()) + self._tally.held,
                 dropped=dict(dropped),
+                beside=self._beside(),
             )
 
 

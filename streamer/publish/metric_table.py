@@ -52,7 +52,8 @@ METRICS: Final = (
            "what moves."),
     Metric("streamer_frames_dropped_total", "counter", ("camera", "stage", "reason"), "frames",
            "Frames let go unseen, by the stage they were lost in and why (`failed`: the detector "
-           "could not look at it).",
+           "could not look at it; `fill_full`: it was not to be looked at, only filled, and "
+           "others came; docs/runbook.md has the others).",
            "Rises: there is more to do than this machine can; the reason says where. "
            "`failed`: read the log."),
     Metric("streamer_frames_in_flight", "gauge", _CAMERA, "frames",
@@ -78,6 +79,10 @@ METRICS: Final = (
     Metric("streamer_latency_seconds", "histogram", _CAMERA, "seconds",
            "Time from capture to publishing, of frames that were looked at.",
            "Grows: see which of the stages does."),
+    Metric("streamer_results_late_total", "counter", _CAMERA, "results",
+           "Results, of frames that were looked at, that were older than `max_age_s` when they "
+           "were published. Files have no such age.",
+           "Rises: the promise is broken; see which of the stages takes long."),
     Metric("streamer_newest_result_age_seconds", "gauge", _CAMERA, "seconds",
            "Age of the newest result, from its capture. Absent before the first.",
            "Grows by a second a second: nothing comes; is the camera up, is it paused?"),
@@ -85,7 +90,9 @@ METRICS: Final = (
            "How old a result of the camera may be, from capture: `max_age_s`. Absent for files.",
            "It does not move; the latency should be below it."),
     Metric("streamer_queue_depth", "gauge", ("queue",), "items",
-           "Items waiting now in a camera's lane (lane:NAME) or a sink's channel (sink:NAME).",
+           "Items waiting now in a camera's lane (lane:NAME) or a sink's channel (sink:NAME). "
+           "Frames that are only filled, not looked at, have room of their own and are not among "
+           "them.",
            "At its capacity all the time: what reads that queue is the slow part."),
     Metric("streamer_queue_capacity", "gauge", ("queue",), "items",
            "Most items the queue may hold.",
@@ -97,8 +104,19 @@ METRICS: Final = (
            "1 while frames arrive from the camera, 0 otherwise.",
            "0: `streamer doctor` and the status page say why."),
     Metric("streamer_camera_state", "gauge", ("camera", "state"), "",
-           "1 for the state the camera is in, 0 for all others.",
+           "1 for the state the camera is in, 0 for all others (docs/cameras.md).",
            "`refused`: a password or a path is wrong, waiting will not help."),
+    Metric("streamer_camera_reason", "gauge", ("camera", "reason"), "",
+           "Always 1; its label says why the camera is not live (docs/cameras.md), `none` while it "
+           "is or nothing is known.",
+           "See the runbook, StreamerCameraDown, for what to do about each."),
+    Metric("streamer_camera_state_seconds", "gauge", _CAMERA, "seconds",
+           "How long the camera is in its state.",
+           "Begins at 0 again and again: it comes and goes."),
+    Metric("streamer_camera_lives_total", "counter", _CAMERA, "lives",
+           "Times that its pictures began to come. Absent before the first.",
+           "Rises: it was lost and came back, however fast; `streamer_source_losses_total` says "
+           "why. A pause, or a change of its lines, begins a life too."),
     Metric("streamer_camera_fps", "gauge", ("camera", "stage"), "frames per second",
            "Frames per second over the last seconds, by stage: capture, detect or publish.",
            "Capture falls: the camera or its network. Detect falls alone: too much to do."),
@@ -127,7 +145,8 @@ METRICS: Final = (
            "1 while the sink runs, 0 after it ended.",
            "0: the log says why; start streamer again."),
     Metric("streamer_bridge_connected", "gauge", ("sink",), "",
-           "1 while a bridge (mqtt, nats or webhook) is connected to its other end.",
+           "1 while a bridge (mqtt, nats or webhook) is connected to its other end, 0 while it "
+           "fails to be. Absent before it tried: a webhook that had nothing to say yet.",
            "0: the log says why (`bridge_down`); cameras go on."),
     Metric("streamer_bridge_connects_total", "counter", ("sink",), "connections",
            "Connections that a bridge made, the first included.",

@@ -175,6 +175,7 @@ def _camera(camera: CameraStatus) -> Iterator[_Sample]:
     yield "streamer_latency_seconds", name, camera.latency
     for stage, durations in camera.stages.items():
         yield "streamer_camera_stage_duration_seconds", (camera.name, stage), durations
+    yield "streamer_results_late_total", name, camera.late
     if camera.newest_age_s is not None:
         yield "streamer_newest_result_age_seconds", name, camera.newest_age_s
     if camera.max_age_s is not None:
@@ -183,6 +184,10 @@ def _camera(camera: CameraStatus) -> Iterator[_Sample]:
     yield "streamer_camera_up", name, int(source.state == "live")
     for state in STATES:
         yield "streamer_camera_state", (camera.name, state), int(source.state == state)
+    yield "streamer_camera_reason", (camera.name, source.reason or "none"), 1
+    yield "streamer_camera_state_seconds", name, camera.in_state_s
+    if source.epoch is not None:
+        yield "streamer_camera_lives_total", name, source.epoch + 1
     yield "streamer_camera_fps", (camera.name, "capture"), camera.capture_fps
     yield "streamer_camera_fps", (camera.name, "detect"), camera.detect_fps
     yield "streamer_camera_fps", (camera.name, "publish"), camera.publish_fps
@@ -199,7 +204,8 @@ def _sink(sink: SinkStatus) -> Iterator[_Sample]:
     yield from _queue(f"sink:{sink.name}", sink.channel)
     if (link := sink.link) is not None:
         name = (sink.name,)
-        yield "streamer_bridge_connected", name, int(link.connected)
+        if link.connected or link.trouble:  # else it had nothing to say yet, and did not try
+            yield "streamer_bridge_connected", name, int(link.connected)
         yield "streamer_bridge_connects_total", name, link.connects
         yield "streamer_bridge_delivered_total", name, link.delivered
         yield "streamer_bridge_retries_total", name, link.retries
@@ -235,6 +241,6 @@ def _watching(watching: Watching) -> Iterator[_Sample]:
 
 
 def _queue(name: str, stats: ChannelStats) -> Iterator[_Sample]:
-    yield "streamer_queue_depth", (name,), stats.depth
+    yield "streamer_queue_depth", (name,), stats.depth - stats.beside
     yield "streamer_queue_capacity", (name,), stats.capacity
     yield "streamer_queue_peak", (name,), stats.peak

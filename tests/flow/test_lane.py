@@ -55,6 +55,8 @@ def test_what_is_free_never_costs_an_item_that_counts_and_keeps_its_place():
     ledger = lane.ledger()
     assert ledger.dropped == {("infer", "fill_full"): 1, ("infer", "queue_full"): 1}  # 1 and 2
     assert (ledger.captured, ledger.waiting) == (7, 5)
+    stats = lane.stats()  # one of the five waits in the room for one; four beside it
+    assert (stats.depth, stats.beside, stats.capacity, stats.peak) == (5, 4, 1, 1)
     served = []
     for batch in fan.batches(1):
         with batch:

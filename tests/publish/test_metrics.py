@@ -25,7 +25,7 @@ from streamer.status import (
     ViewerStatus,
     Watching,
 )
-from streamer.types import STATES
+from streamer.types import STATES, State
 
 AWKWARD = 'a "quoted"\\back\nslash, {curly}=é☃'
 Key = tuple[str, frozenset[tuple[str, str]]]
@@ -44,7 +44,7 @@ def channel(name: str, **changes: object) -> ChannelStats:
 
 DOOR = CameraStatus(
     name="door",
-    source=SourceState("live", 0.0, losses={"stall": 2, "auth": 1}, decode_errors=5),
+    source=SourceState("live", 0.0, losses={"stall": 2, "auth": 1}, decode_errors=5, epoch=2),
     url="rtsp://***@host/door",
     ledger=Ledger(
         captured=99,
@@ -392,3 +392,42 @@ def test_subscribers_are_counted_by_socket() -> None:
     scraped = scrape(FULL)
     for socket, connected in (("events", 2), ("replay", 1), ("sse", 4)):
         assert value(scraped, "streamer_subscribers", socket=socket) == connected
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_camera_is_up_while_it_is_live_and_then_only(state: State) -> None:
+    camera = replace(DOOR, source=replace(DOOR.source, state=state))
+    scraped = scrape(replace(FULL, cameras=[camera]))
+    assert value(scraped, "streamer_camera_up", camera="door") == (state == "live")
+
+
+def test_why_since_when_and_how_often_a_camera_is_what_it_is() -> None:
+    source = SourceState("backing_off", 0.0, "dns", "no such host", epoch=2)
+    scraped = scrape(replace(FULL, cameras=[replace(DOOR, source=source, in_state_s=7.5, late=3)]))
+    door = {"camera": "door"}
+    assert value(scraped, "streamer_camera_reason", reason="dns", **door) == 1
+    assert value(scraped, "streamer_camera_state_seconds", **door) == 7.5
+    assert value(scraped, "streamer_camera_lives_total", **door) == 3
+    assert value(scraped, "streamer_results_late_total", **door) == 3
+    scraped = scrape(FULL)
+    assert value(scraped, "streamer_camera_reason", reason="none", **door) == 1
+    lives = {labels for name, labels in scraped if name == "streamer_camera_lives_total"}
+    assert lives == {frozenset(door.items())}  # the other had none yet
+
+
+def test_a_bridge_that_had_nothing_to_say_is_not_told_as_down() -> None:
+    def connected(link: LinkStatus) -> list[float]:
+        sink = SinkStatus("webhook", channel("webhook"), 0, True, link)
+        scraped = scrape(replace(FULL, sinks=[sink]))
+        return [v for (name, _), v in scraped.items() if name == "streamer_bridge_connected"]
+
+    assert connected(LinkStatus(False)) == []
+    assert connected(LinkStatus(False, trouble="nobody answers")) == [0]
+    assert connected(LinkStatus(True)) == [1]
+
+
+def test_frames_that_are_only_filled_are_no_part_of_the_queue() -> None:
+    camera = replace(DOOR, lane=channel("door", depth=5, capacity=1, peak=1, beside=4))
+    scraped = scrape(replace(FULL, cameras=[camera]))
+    assert value(scraped, "streamer_queue_depth", queue="lane:door") == 1
+    assert value(scraped, "streamer_queue_peak", queue="lane:door") == 1
