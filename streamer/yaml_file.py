@@ -135,7 +135,7 @@ class Variables:
 
     def _value(self, match: re.Match[str], at: tuple[object, ...]) -> str:
         if match["file"] is not None:
-            return self._line_of(match["file"], at) or match[0]
+            return self._line_of(match["file"], at) or "unread"  # a good part of any URL
         found = self._environ.get(match["name"], match["default"])
         if found is None:
             self.problems.append(
