@@ -15,7 +15,15 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Faces": ("faces",),
     "Time": ("stage", "latency", "results", "newest"),
     "Queues": ("queue",),
-    "Sinks and viewers": ("sink", "bridge", "subscribers", "zeromq", "viewers", "viewer", "restream"),
+    "Sinks and viewers": (
+        "sink",
+        "bridge",
+        "subscribers",
+        "zeromq",
+        "viewers",
+        "viewer",
+        "restream",
+    ),
     "Pictures that are sent": ("detect",),
     "Inference": ("inference", "gpu"),
     "Load": ("overload", "input", "capacity", "workers", "service"),
@@ -85,7 +93,9 @@ def table(metrics: Iterable[Metric]) -> str:
 def page() -> str:
     """The whole page."""
     buckets = ", ".join(f"{bound:g}" for bound in BUCKETS_S)
-    parts = [HEAD.format(buckets=buckets, batches=", ".join(map(str, BATCH_BOUNDS)), cameras=MAX_CAMERAS)]
+    parts = [
+        HEAD.format(buckets=buckets, batches=", ".join(map(str, BATCH_BOUNDS)), cameras=MAX_CAMERAS)
+    ]
     for title in (*GROUPS, ELSEWHERE):
         mine = [metric for metric in METRICS if heading_of(metric) == title]
         if mine:
