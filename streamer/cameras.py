@@ -8,6 +8,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
+from weakref import WeakValueDictionary
 
 from streamer.camera_line import CameraLine, source_of
 from streamer.capture.reach import Reach
@@ -31,6 +33,9 @@ log = get_logger("app")
 
 SETTLE_S = 3.0
 """Longest wait for an engine that is being retuned when the program ends; 1 s is usual."""
+
+SURE_INPUT: Final = 640
+"""Input size below which faces were bare in the demo clip (docs/privacy.md), pixels."""
 
 
 class Cameras:
@@ -59,8 +64,10 @@ class Cameras:
         self._start: Callable[[Stage], None] | None = None
         self._waiting: list[Stage] = []
         self._clock = clock
-        self._detectors: dict[int, Detector] = {}
+        self._detectors: dict[tuple[int, bool], Detector] = {}
         self._privacy: dict[str, Privacy] = {}
+        # Of cameras that were removed, as long as a picture of theirs waits somewhere.
+        self._left: WeakValueDictionary[str, Privacy] = WeakValueDictionary()
         self._refusals = Refusals(clock=clock)
         self._making = threading.Lock()
         self._step = Step()
@@ -138,7 +145,7 @@ class Cameras:
 
         Raises ConfigError when the name is taken.
         """
-        self.detector(self._size(camera))  # it may take seconds to warm up: not with the lock held
+        self._detector_of(camera)  # it may take seconds to warm up: not with the lock held
         with self._lock:
             if name in self._lines:
                 raise ConfigError([f"cameras.{name}: is there already; choose another name"])
@@ -149,6 +156,7 @@ class Cameras:
         with self._lock:
             line = self._end(name)
             del self._lines[name]
+            self._left[name] = self._privacy.pop(name)  # what it knows is of no other camera
         _say_totals("camera_removed", line)
 
     def replace(self, name: str, camera: Camera, reach: Reach | None = None) -> None:
@@ -159,7 +167,7 @@ class Cameras:
         source is watched again, added anew too.
         Raises ConfigError when there is no camera of this name.
         """
-        self.detector(self._size(camera))
+        self._detector_of(camera)
         with self._lock:
             before = self._end(name)
             self._begin(name, camera, before, reach)
@@ -195,7 +203,7 @@ class Cameras:
         return {
             line.name: Steered(
                 line.lane.ledger(), line.result_age_s(now), line.camera.max_age_s,
-                line.camera.priority,
+                line.camera.priority, not _covers(line.camera),
             )
             for line in self.lines()
             if line.adaptive and not line.stop.is_set()
@@ -205,7 +213,8 @@ class Cameras:
         """Do less, or more again, as ``step`` says; cameras that come later begin on it.
 
         A new size of input takes a moment to warm up; meanwhile all goes on as before. Files and
-        cameras with ``pacing: all`` are not touched.
+        cameras with ``pacing: all`` are not touched, and cameras that cover faces are never looked
+        at with a smaller input, which would miss some: they can only be paused.
         """
         with self._lock:
             self._step = step
@@ -216,6 +225,8 @@ class Cameras:
     def _take(self, step: Step, line: CameraLine) -> None:
         """Have a camera do what ``step`` says."""
         line.paused = line.name in step.paused
+        if _covers(line.camera):
+            return
         size = max(32, round(self._size(line.camera) * step.scale / 32) * 32)
         if size != line.work.size:
             line.look_with(self.detector(size), size)
@@ -224,12 +235,22 @@ class Cameras:
         """Long side of the detector's input that is asked for, pixels."""
         return camera.input_size or self._model.input_size
 
-    def detector(self, size: int) -> Detector:
-        """The detector of an input size, weak faces included; made when it is first asked for."""
+    def detector(self, size: int, *, shrinks: bool = True) -> Detector:
+        """The detector of an input size, weak faces included; made when it is first asked for.
+
+        Without ``shrinks`` it is one that fails where memory is short, and never looks at less.
+        """
+        key = size, shrinks
         with self._making:
-            if size not in self._detectors:
-                self._detectors[size] = self._engine.detector(self._model, size, weak=True)
-            return self._detectors[size]
+            if key not in self._detectors:
+                self._detectors[key] = self._engine.detector(
+                    self._model, size, weak=True, shrinks=shrinks
+                )
+            return self._detectors[key]
+
+    def _detector_of(self, camera: Camera) -> Detector:
+        """What a camera is looked at with while nothing is given up."""
+        return self.detector(self._size(camera), shrinks=not _covers(camera))
 
     def settle(self) -> None:
         """Wait until nobody retunes, a few seconds at most; call it after :meth:`close`.
@@ -264,8 +285,13 @@ class Cameras:
         """With the lock held: make the line of a camera, in the place of another, and run it."""
         source = source_of(name, camera, self._base_folder, reach)
         size = self._size(camera)
+        if _covers(camera) and size < SURE_INPUT:
+            log.warning("privacy_input_small", camera=name, input_size=size)
+        left = self._left.get(name)
+        if left is not None and _covers(camera):
+            left.mode = camera.privacy  # what waits of the camera that had this name before
         line = CameraLine(
-            name, camera, source, self._lanes, self.detector(size), size, self._clock,
+            name, camera, source, self._lanes, self._detector_of(camera), size, self._clock,
             confident=self._model.confidence, before=before, reach=reach,
             privacy=self._privacy.setdefault(name, Privacy()), refusals=self._refusals,
         )  # fmt: skip
@@ -314,6 +340,11 @@ class Cameras:
         if over:
             self._lanes.close(lanes=True)
             self.over.set()
+
+
+def _covers(camera: Camera) -> bool:
+    """Whether the faces of a camera are covered in its pictures."""
+    return camera.privacy != "none"
 
 
 def _say_totals(event: str, line: CameraLine) -> None:

@@ -111,6 +111,7 @@ def detect_files(
         config.model,
         config.model.input_size,
         weak=privacy != "none",
+        shrinks=privacy == "none",
     )
     source = FileList(files, privacy=privacy, confident=config.model.confidence)
     with ExitStack() as closing:

@@ -109,12 +109,15 @@ class Engine:
         """Runs that go on at one time, when so many threads share each."""
         return max(1, min(self.workers, self._cores // threads))
 
-    def detector(self, config: Model, input_size: int, *, weak: bool = False) -> Detector:
+    def detector(
+        self, config: Model, input_size: int, *, weak: bool = False, shrinks: bool = True
+    ) -> Detector:
         """A detector on this session, warmed up for 16:9 pictures and every size of batch.
 
         With ``weak`` it also gives faces of a confidence down to :data:`WEAK` times that of
-        ``config``, for a tracker that knows what to do with them. The times found are in the log;
-        slow ones are a warning.
+        ``config``, for a tracker that knows what to do with them. Without ``shrinks`` it never
+        looks at less than ``input_size``, however short memory is. The times found are in the
+        log; slow ones are a warning.
         """
         with self._changing:
             detector = RetinaFace(
@@ -123,6 +126,7 @@ class Engine:
                 confidence=config.confidence * (WEAK if weak else 1.0),
                 nms=config.nms,
                 max_faces=config.max_faces,
+                shrinks=shrinks,
             )
             known = set(self.session.warmed)
             sizes = {self.session.batch_size(count) for count in range(1, self.max_batch + 1)}

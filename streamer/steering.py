@@ -31,13 +31,15 @@ log = get_logger("infer")
 class Steered:
     """A camera that may be given less.
 
-    ``age_s`` is of its newest result, seconds, None before the first; ``max_age_s`` its promise.
+    ``age_s`` is of its newest result, seconds, None before the first; ``max_age_s`` its promise;
+    ``scales``: whether its input may be made smaller.
     """
 
     ledger: Ledger
     age_s: float | None
     max_age_s: float
     priority: float
+    scales: bool = True
 
 
 class Steering:
@@ -65,7 +67,7 @@ class Steering:
             {
                 name: CameraReading.between(
                     before[name], c.ledger, seconds,
-                    age_s=c.age_s, max_age_s=c.max_age_s, priority=c.priority,
+                    age_s=c.age_s, max_age_s=c.max_age_s, priority=c.priority, scales=c.scales,
                 )
                 for name, c in cameras.items()
                 if name in before

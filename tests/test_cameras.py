@@ -21,6 +21,7 @@ from streamer.inference.overload import Step
 from streamer.status import SourceState
 from streamer.testing import CollectingSink
 from streamer.types import Result
+from streamer.vision.privacy import mode_of
 from tests.faults.passwords import USER, Auth
 from tests.faults.server import Script, ScriptedCamera
 
@@ -307,6 +308,48 @@ def test_a_replaced_camera_takes_up_the_step_that_was_given_up() -> None:
         cameras.give_up(Step())
         running.wait_for("b")
         assert {line.work.size for line in cameras.lines()} == {640, 320}
+
+
+def test_a_camera_that_covers_faces_is_never_looked_at_smaller(capfd) -> None:
+    big = {**SMALL, "input_size": 640}
+    with Running({"a": {**big, "privacy": "blur"}, "b": big}) as running:
+        cameras = running.app._cameras
+        cameras.give_up(Step(0.5))
+
+        def looked_with() -> dict[str, tuple[int, list[int]]]:
+            return {
+                line.name: (line.work.size, line.work.detector._ladder._sizes)  # type: ignore[attr-defined]
+                for line in cameras.lines()
+            }
+
+        assert looked_with() == {"a": (640, [640]), "b": (320, [320, 256, 160])}
+        running.wait_for("a")
+        running.app.roster.replace("b", Camera(**{**big, "privacy": "box"}))
+        assert looked_with()["b"] == (640, [640])
+        assert [c.scales for c in cameras.steered(time.monotonic()).values()] == [False, False]
+        running.app.roster.replace("a", Camera(**SMALL))
+        assert looked_with()["a"][0] == 160
+        cameras.give_up(Step(0.5, frozenset({"b"})))
+        assert {line.name: line.paused for line in cameras.lines()} == {"a": False, "b": True}
+        running.app.roster.replace("a", Camera(**{**SMALL, "privacy": "box"}))
+    said = capfd.readouterr()
+    assert (said.out + said.err).count("privacy_input_small") == 1
+
+
+def test_what_a_removed_camera_knew_of_faces_covers_none_of_the_next() -> None:
+    with Running({"a": {**SMALL, "privacy": "blur"}, "b": SMALL}) as running:
+        old = {name: running.wait_for(name)[-1] for name in ("a", "b")}
+        roster, cameras = running.app.roster, running.app._cameras
+        before = {line.name: line.work.privacy for line in cameras.lines()}
+        for name in ("a", "b"):
+            roster.remove(name)
+        roster.add("a", Camera(**SMALL))
+        roster.add("b", Camera(**{**SMALL, "privacy": "box"}))
+        after = {line.name: line.work.privacy for line in cameras.lines()}
+        assert after["a"] is not before["a"]
+        assert after["b"] is not before["b"]
+        assert mode_of(old["a"].frame.picture) == "blur", "what waits somewhere stays covered"
+        assert mode_of(old["b"].frame.picture) == "box", "a name that is to be covered is"
 
 
 def test_apply_changes_cameras_only() -> None:

@@ -42,6 +42,7 @@ MEANINGS = {
     "folded": "The network with its head folded in is used on this GPU: the times of both.",
     "not_folded": "It is not: it cannot be, or gains nothing.",
     "folding_failed": "It gave other results, or none; the network is used as it is.",
+    "privacy_input_small": "Faces are to be covered, and with so small an input some are not found: use 640 or more.",
     "memory_short": "The GPU has no room for a batch; smaller ones are tried.",
     "memory_tried_again": "After a while, larger ones are tried again.",
     "run_stuck": "A run of the model does not end although it was told to; `/healthz` says 503.",

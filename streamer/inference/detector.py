@@ -48,7 +48,8 @@ class RetinaFace:
     ``session`` runs the network (see :func:`streamer.inference.session.open_session`);
     ``input_size`` is what the longer side of every picture is scaled to, a multiple of 32;
     ``confidence`` (0..1) the score a face must pass; ``nms`` (0..1) the overlap over which the
-    worse of two faces is dropped; ``max_faces`` the most faces given for one picture.
+    worse of two faces is dropped; ``max_faces`` the most faces given for one picture; ``shrinks``
+    whether the input may get smaller where memory is short.
     Raises ``ValueError`` when a number is outside these.
     """
 
@@ -60,6 +61,7 @@ class RetinaFace:
         confidence: float = 0.6,
         nms: float = 0.4,
         max_faces: int = 200,
+        shrinks: bool = True,
     ) -> None:
         """Keep the session and the settings; nothing runs yet."""
         if not (0 <= confidence <= 1 and 0 <= nms <= 1):
@@ -68,7 +70,7 @@ class RetinaFace:
             raise ValueError(f"max_faces must be at least 1, not {max_faces}")
         Letterbox.fit(1, 1, input_size)  # says what is wrong with an input_size
         self._session = session
-        self._ladder = Ladder(input_size, session.memory)
+        self._ladder = Ladder(input_size, session.memory, shrinks=shrinks)
         self._confidence = confidence
         self._nms = nms
         self._max_faces = max_faces
@@ -78,10 +80,11 @@ class RetinaFace:
         """The faces of each picture, in its own pixels, best first, in the order given.
 
         Pictures whose network inputs have one size run as one batch, whatever their own sizes.
-        Where memory is short, batches are halved, and then the input size is lowered for a while:
-        ``session.memory`` counts it. Raises :class:`streamer.errors.DetectionFailed` when the
-        network could not be run or gave nonsense, for all the pictures together, and
-        :class:`streamer.errors.DeviceError` when the GPU is lost.
+        Where memory is short, batches are halved, and then the input size is lowered for a while
+        if it ``shrinks``: ``session.memory`` counts it. Raises
+        :class:`streamer.errors.DetectionFailed` when the network could not be run or gave
+        nonsense, for all the pictures together, and :class:`streamer.errors.DeviceError` when the
+        GPU is lost.
         """
         return self._ladder.run(pictures, partial(self._look, self._session))
 

@@ -42,7 +42,8 @@ class MemoryCounts:
 class Ladder:
     """Runs pictures as they fit. Any number of threads may use one.
 
-    ``input_size`` is in pixels, a multiple of 32; ``counts`` is where failures are counted.
+    ``input_size`` is in pixels, a multiple of 32; ``counts`` is where failures are counted. Without
+    ``shrinks`` only batches get smaller: a smaller input would miss faces that must not be missed.
     """
 
     def __init__(
@@ -50,10 +51,12 @@ class Ladder:
         input_size: int,
         counts: MemoryCounts,
         *,
+        shrinks: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin at the top: whole batches at the whole size."""
-        smaller = [max(1, round(input_size * part / MULTIPLE)) * MULTIPLE for part in _PARTS]
+        parts = _PARTS if shrinks else ()
+        smaller = [max(1, round(input_size * part / MULTIPLE)) * MULTIPLE for part in parts]
         self._sizes = sorted({input_size, *smaller}, reverse=True)
         self._counts = counts
         self._clock = clock
@@ -74,7 +77,7 @@ class Ladder:
     def run(self, pictures: Sequence[Picture], look: Look) -> list[Faces]:
         """What ``look`` finds in all pictures, in their order, in as many calls as it takes.
 
-        Raises :class:`OutOfMemory` when one picture at the smallest size does not fit.
+        Raises :class:`OutOfMemory` when one picture at the smallest size it may have does not fit.
         """
         if self._rung != (0, 0):
             self._climb()

@@ -4,7 +4,8 @@ Pure: it is fed readings and answers the step to be on. The order is stated and 
 
 1. The rate of detection falls by itself, fairly, since cameras share what there is. Nothing to
    decide, as long as each camera gets ``floor`` detections a second and keeps its promise of age.
-2. The input size: 1, 0.75, 0.5 of what was asked for.
+2. The input size: 1, 0.75, 0.5 of what was asked for, of cameras that need not cover faces: a
+   smaller input misses faces, and a face that is missed is bare.
 3. Cameras are paused, the least ``priority`` first and one of them never.
 
 Steps are taken back in the reverse order. Whether the step above fits is predicted from what is
@@ -48,7 +49,7 @@ class CameraReading:
     ``offered``: frames a second that pacing and the gate want looked at, also of a camera that is
     paused here; ``served``: those that a worker took, whatever came of it; ``age_s``: age of its
     newest result, None before the first; ``max_age_s``: its promise, None without one;
-    ``priority``: its weight, above 0.
+    ``priority``: its weight, above 0; ``scales``: whether its input may be made smaller.
     """
 
     offered: float
@@ -56,6 +57,7 @@ class CameraReading:
     age_s: float | None = None
     max_age_s: float | None = None
     priority: float = 1.0
+    scales: bool = True
 
     @staticmethod
     def between(
@@ -66,12 +68,15 @@ class CameraReading:
         age_s: float | None,
         max_age_s: float | None,
         priority: float,
+        scales: bool = True,
     ) -> CameraReading:
         """What two ledgers of a camera, so many seconds apart, say; the rest as it is given."""
         offered = _wanted(now) - _wanted(before)
         unserved = sum(now.dropped.get(w, 0) - before.dropped.get(w, 0) for w in _UNSERVED)
         served = max(0, offered - unserved)
-        return CameraReading(offered / seconds, served / seconds, age_s, max_age_s, priority)
+        return CameraReading(
+            offered / seconds, served / seconds, age_s, max_age_s, priority, scales
+        )  # fmt: skip
 
     def suffers(self, floor: float) -> bool:
         """Whether it loses frames, and by that its floor or its promise of age."""
@@ -201,7 +206,7 @@ class Overload:
             + (f" and {len(suffering) - 1} more suffer" if len(suffering) > 1 else "")
         )
         step = self._step
-        if step.scale > SCALES[-1]:
+        if step.scale > SCALES[-1] and _any_scales(active):
             scale = SCALES[SCALES.index(step.scale) + 1]
             self._change(reading.at, Step(scale, step.paused, why))
             return
@@ -227,7 +232,7 @@ class Overload:
             scale = SCALES[SCALES.index(step.scale) - 1]
         active = {n: c for n, c in reading.cameras.items() if n not in paused}
         capacity = reading.capacity
-        if capacity is not None:
+        if capacity is not None and _any_scales(active):
             capacity *= (step.scale / scale) ** 2  # time grows with the pixels at most
         fits = capacity is not None and self._fits(active, capacity, room=ROOM)
         if fits and calm_s >= self._calm_s:
@@ -244,6 +249,11 @@ class Overload:
             got[name] >= min(camera.offered, room * self._floor) * (1 - 1e-9)
             for name, camera in cameras.items()
         )
+
+
+def _any_scales(cameras: Mapping[str, CameraReading]) -> bool:
+    """Whether a smaller input would make anything quicker."""
+    return any(camera.scales for camera in cameras.values())
 
 
 def shares(capacity: float, wanted: Mapping[str, tuple[float, float]]) -> dict[str, float]:

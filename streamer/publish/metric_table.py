@@ -246,7 +246,7 @@ METRICS: Final = (
            "Steps taken (`down`) and taken back (`up`).",
            "Both rise: the load is just at the limit; give it a little less."),
     Metric("streamer_input_scale", "gauge", (), "",
-           "Factor of the detector's input size: 1, 0.75 or 0.5.",
+           "Factor of the detector's input size: 1, 0.75 or 0.5; cameras with `privacy` keep 1.",
            "Below 1: small faces are missed meanwhile."),
     Metric("streamer_camera_paused", "gauge", _CAMERA, "",
            "1 while the camera is not looked at because there is too much to do.",

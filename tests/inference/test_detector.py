@@ -182,6 +182,14 @@ def test_then_the_picture_is_looked_at_smaller_and_boxes_stay_in_its_own_pixels(
     assert (full.memory.splits, full.memory.shrinks, mine.input_size) == (0, 1, 480)
 
 
+def test_a_detector_that_must_not_miss_a_face_rather_fails() -> None:
+    full = Full(500 * 500)
+    mine = RetinaFace(full, shrinks=False)
+    with pytest.raises(OutOfMemory):
+        mine.detect([ArrayPicture(shipped("astronaut.png"))])
+    assert (full.memory.shrinks, full.memory.given_up, mine.input_size) == (0, 1, 640)
+
+
 def test_then_the_pictures_fail_and_are_counted() -> None:
     full = Full(0)
     with pytest.raises(DetectionFailed, match="out of memory"):

@@ -64,6 +64,15 @@ def test_then_the_input_gets_smaller_and_the_log_says_so(capfd) -> None:
     assert (said.out + said.err).count("memory_short") == 2
 
 
+def test_what_must_not_miss_a_face_is_never_looked_at_smaller() -> None:
+    device, counts = Device(60), MemoryCounts()
+    ladder = Ladder(640, counts, shrinks=False)
+    with pytest.raises(OutOfMemory):
+        ladder.run([PICTURE] * 2, device.look)
+    assert device.runs == [(2, 640), (1, 640)]
+    assert (counts.splits, counts.shrinks, counts.given_up) == (1, 0, 2)
+
+
 def test_at_the_end_the_pictures_are_given_up_and_counted() -> None:
     device, counts = Device(0), MemoryCounts()
     ladder = Ladder(640, counts)

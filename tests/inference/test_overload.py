@@ -113,6 +113,19 @@ def test_age_beyond_the_promise_is_overload_only_while_frames_are_lost():
     assert not CameraReading(offered=15.0, served=5.0, age_s=0.9, max_age_s=1.0).suffers(2.0)
 
 
+def test_where_all_cameras_cover_faces_they_are_paused_and_the_input_stays():
+    overload, at = Overload(), 1000.0
+    starved = CameraReading(15.0, 0.5, 0.1, 1.0, scales=False)
+    for at in range(1000, 1030):
+        overload.update(Reading(float(at), {"a": starved, "b": starved}, 1.0, 1.0))
+    assert (overload.step.scale, overload.step.paused) == (1.0, {"b"})
+    mixed = {"a": starved, "b": CameraReading(15.0, 0.5, 0.1, 1.0)}
+    overload = Overload()
+    for at in range(1000, 1008):
+        overload.update(Reading(float(at), mixed, 1.0, 1.0))
+    assert (overload.step.scale, overload.step.paused) == (0.75, frozenset())
+
+
 def test_a_camera_that_is_gone_is_not_paused_any_more():
     plant = Plant(equal(3))
     plant.run(60, 1.0)
