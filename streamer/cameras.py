@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
-from weakref import WeakValueDictionary
 
 from streamer.camera_line import CameraLine, source_of
 from streamer.capture.reach import Reach
@@ -27,7 +26,7 @@ from streamer.stages import CameraMeters, Job, capture
 from streamer.status import CameraStatus
 from streamer.steering import Steered
 from streamer.types import Beat, CameraChange, Published, TrackChange
-from streamer.vision.privacy import Privacy
+from streamer.vision.privacy import PrivacyByName
 
 log = get_logger("app")
 
@@ -65,9 +64,7 @@ class Cameras:
         self._waiting: list[Stage] = []
         self._clock = clock
         self._detectors: dict[tuple[int, bool], Detector] = {}
-        self._privacy: dict[str, Privacy] = {}
-        # Of cameras that were removed, as long as a picture of theirs waits somewhere.
-        self._left: WeakValueDictionary[str, Privacy] = WeakValueDictionary()
+        self._privacy = PrivacyByName()
         self._refusals = Refusals(clock=clock)
         self._making = threading.Lock()
         self._step = Step()
@@ -156,7 +153,7 @@ class Cameras:
         with self._lock:
             line = self._end(name)
             del self._lines[name]
-            self._left[name] = self._privacy.pop(name)  # what it knows is of no other camera
+            self._privacy.forget(name)  # what it knows is of no other camera
         _say_totals("camera_removed", line)
 
     def replace(self, name: str, camera: Camera, reach: Reach | None = None) -> None:
@@ -287,13 +284,10 @@ class Cameras:
         size = self._size(camera)
         if _covers(camera) and size < SURE_INPUT:
             log.warning("privacy_input_small", camera=name, input_size=size)
-        left = self._left.get(name)
-        if left is not None and _covers(camera):
-            left.mode = camera.privacy  # what waits of the camera that had this name before
         line = CameraLine(
             name, camera, source, self._lanes, self._detector_of(camera), size, self._clock,
             confident=self._model.confidence, before=before, reach=reach,
-            privacy=self._privacy.setdefault(name, Privacy()), refusals=self._refusals,
+            privacy=self._privacy.of(name, camera.privacy), refusals=self._refusals,
         )  # fmt: skip
         if line.adaptive:
             self._take(self._step, line)

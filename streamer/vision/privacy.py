@@ -14,6 +14,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from typing import Final, Literal, TypeAlias
+from weakref import WeakValueDictionary
 
 import cv2
 import numpy as np
@@ -147,6 +148,27 @@ class Privacy:
     def unknown(self, frame: Frame) -> Frame:
         """A frame of which nobody knows what is in it, as others may have it: covered whole."""
         return replace(frame, picture=MaskedPicture(frame.picture, self, None))
+
+
+class PrivacyByName:
+    """That of every camera. Not locked: its owner is."""
+
+    def __init__(self) -> None:
+        """No camera yet."""
+        self._known: dict[str, Privacy] = {}
+        # Of cameras that are gone, as long as a picture of theirs waits somewhere.
+        self._left: WeakValueDictionary[str, Privacy] = WeakValueDictionary()
+
+    def of(self, name: str, mode: Mode) -> Privacy:
+        """That of a camera of this mode, which holds for what waits of one that is gone too."""
+        left = self._left.get(name)
+        if left is not None and mode != "none":
+            left.mode = mode
+        return self._known.setdefault(name, Privacy(mode))
+
+    def forget(self, name: str) -> None:
+        """The camera is gone, and what was known of its faces; its pictures stay covered."""
+        self._left[name] = self._known.pop(name)
 
 
 def _view(frame: Frame) -> tuple[int, int, int]:

@@ -14,6 +14,7 @@ from streamer.vision.privacy import (
     MARGIN,
     Mode,
     Privacy,
+    PrivacyByName,
     around,
     hide,
     mode_of,
@@ -158,10 +159,35 @@ def test_the_mode_holds_at_once_for_pictures_that_wait_somewhere() -> None:
     assert changed(waiting).all()  # nothing was noted of its faces: it is covered whole
     covered = privacy.looked(noise(), faces((100, 60, 140, 110)), 1.1).picture
     assert 0 < changed(covered).mean() < 0.5
+    boxed = covered.bgr()
     privacy.mode = "blur"
     assert changed(covered)[70:100, 110:130].mean() > 0.9
+    assert (covered.bgr() != boxed).any(), "it was made anew"
     privacy.mode = "none"
     assert not changed(covered).any()
+
+
+def test_what_a_camera_knew_goes_with_it_and_its_pictures_stay_covered() -> None:
+    names = PrivacyByName()
+    first = names.of("door", "box")
+    shown = first.looked(noise(), faces((100, 60, 140, 110)), 1.0).picture
+    assert 0 < changed(first.expected(noise(), 1.1).picture).mean() < 0.5
+    assert names.of("door", "box") is first  # replaced: what it knew goes on
+    names.forget("door")
+    second = names.of("door", "none")
+    assert mode_of(shown) == "box"
+    second.mode = "box"
+    assert changed(second.expected(noise(), 1.1).picture).all(), "of the new one nobody knows"
+
+
+def test_a_name_that_is_to_be_covered_is_covered_for_what_waits_of_it() -> None:
+    names = PrivacyByName()
+    waiting = names.of("door", "none").looked(noise(), Faces.none(), 1.0).picture
+    names.forget("door")
+    names.of("door", "none")
+    assert not changed(waiting).any()
+    names.of("door", "box")
+    assert changed(waiting).all()
 
 
 def test_a_picture_is_covered_at_any_size_and_once_for_each() -> None:
