@@ -395,7 +395,7 @@ def test_every_row_gets_its_answer(
 ) -> None:
     app, port, _ = program
     assert app.http is not None
-    app.http._guard._wrong._left.clear()  # many rows are wrong tokens of one address
+    app.http._guard._guesses._each._left.clear()  # many rows are wrong tokens of one address
     host, number = app.http.address.rsplit(":", 1)
     with socket.create_connection((host, int(number)), timeout=15) as tcp:
         try:
