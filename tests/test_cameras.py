@@ -248,8 +248,8 @@ def test_a_fast_camera_costs_slow_ones_no_detection() -> None:
         ledgers = {c.name: c.ledger for c in running.app.status().cameras}
     lost = {name: sum(ledger.dropped.values()) for name, ledger in ledgers.items()}
     assert lost["fast"] > ledgers["fast"].captured / 3  # there really was too much to do
-    for name in ("slow-1", "slow-2", "slow-3"):  # a machine may stand still for a moment
-        assert lost[name] <= max(1, ledgers[name].captured / 10), ledgers[name]
+    for name in ("slow-1", "slow-2", "slow-3"):  # a machine may stand still for some moments
+        assert lost[name] <= max(2, ledgers[name].captured / 5), ledgers[name]
 
 
 def test_too_much_for_a_while_makes_no_result_old_and_leaves_nothing_behind() -> None:
