@@ -89,7 +89,7 @@ def gains(
     rows, columns = np.divmod(close, max(len(size), 1))
     area, away, expected = area.take(close), away.take(close), expected.take(close)
     size, known_size = size[columns], known_size[rows]
-    place, numbers = place[rows], numbers[columns]
+    place, numbers = place.take(rows, axis=0), numbers.take(columns, axis=0)
     apart = place[:, 2:4] - numbers[:, 2:4]
     sides = np.einsum("ij,ij->i", apart, apart)
     sides /= motion.spread[0, :, 1][rows] + area * _SIDES_NOISE

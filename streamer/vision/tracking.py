@@ -147,7 +147,9 @@ class FaceTracker:
                 where = where[tracked]
                 faces = Faces(faces.boxes[tracked], faces.scores[tracked], faces.landmarks[tracked])
         self._state = at, known
-        return Tracks(known.ids[where], faces, speeds=box_speeds(known.motion.speed[where]))
+        return Tracks(
+            known.ids[where], faces, speeds=box_speeds(known.motion.speed.take(where, axis=0))
+        )
 
     def predict(
         self, at: float, *, within: tuple[int, int] | None = None, missed: bool = False
@@ -188,7 +190,7 @@ class FaceTracker:
             np.maximum(boxes, 0, out=boxes)
             np.minimum(boxes, np.array([*within, *within], np.float32), out=boxes)
         predicted = Faces(boxes, scores.astype(np.float32), landmarks)
-        speeds = box_speeds(known.motion.speed[chosen], at - known_at)
+        speeds = box_speeds(known.motion.speed.take(chosen, axis=0), at - known_at)
         return Tracks(known.ids[chosen], predicted, ages[chosen].astype(np.float32), speeds)
 
     def everybody(self, at: float) -> Tracks:
@@ -248,7 +250,7 @@ class FaceTracker:
         """Tell the tracks at ``rows`` what was seen of them, and learn how unruly the camera is."""
         if not len(rows):
             return
-        off = known.motion.correct(rows, numbers[columns], self._unrest)
+        off = known.motion.correct(rows, numbers.take(columns, axis=0), self._unrest)
         seen = known.seen[rows]
         far = sorted(off[seen > 2].tolist())
         if far:
