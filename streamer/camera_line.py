@@ -160,10 +160,16 @@ class CameraLine:
         """Whether it is a file that has ended, well or not."""
         return not self.source.live and self.source.state().state in ("ended", "refused")
 
-    def still(self, frame: Frame, at: float) -> bool:
-        """Whether ``frame``, of the instant ``at``, need not be looked at: nothing moves in it."""
+    def still(self, frame: Frame, at: float, wanted: bool) -> bool:
+        """Whether ``frame``, of the instant ``at``, need not be looked at: nothing moves in it.
+
+        One that is not ``wanted`` is not compared: in it things are as they were in the last.
+        """
         if self._gate is None:
             return False
+        if not wanted:
+            self._gate.passed(at)
+            return self._gate.still
         newest, picture = self.meters.newest, frame.picture
         faces = None if newest is None else shares(newest.tracks.faces.boxes, picture)
         woken = self._gate.wakes
@@ -221,13 +227,14 @@ class CameraLine:
         )
 
     def result_age_s(self, now: float) -> float | None:
-        """How old its newest result is, from capture; None before the first."""
+        """How old what was found last is, from capture; None before the first."""
         newest = self.meters.newest_captured_at
         return None if newest is None else now - newest
 
     def status(self, now: float) -> CameraStatus:
         """One reading of this camera, at the monotonic instant ``now``."""
         meters, source = self.meters, self.state()
+        published_at = meters.published_captured_at
         return CameraStatus(
             name=self.name,
             source=source,
@@ -242,8 +249,8 @@ class CameraLine:
             latency_p50_s=meters.latency.quantile(0.5),
             latency_p95_s=meters.latency.quantile(0.95),
             latency_p99_s=meters.latency.quantile(0.99),
-            newest_age_s=self.result_age_s(now),
-            max_age_s=meters.max_age_s,
+            newest_age_s=None if published_at is None else now - published_at,
+            max_age_s=self.lane.terms.max_age_s,
             late=meters.late,
             in_state_s=now - source.since_at,
             still=meters.still,

@@ -31,10 +31,15 @@ class CameraMeters:
     faces_total: int = 0
     faces_now: int = 0
     newest_captured_at: float | None = None
+    """When the frame was captured that was looked at last, or last seen to be still."""
+    published_captured_at: float | None = None
+    """The same of those that were published."""
     view: tuple[int, int, int] | None = None
     """Epoch, width and height of the frame looked at last: what was tracked is good for these."""
     newest: Result | None = None
     """What was found in that frame, without its picture."""
+    newest_at: float = 0.0
+    """When that was, by the clock that the camera's faces move by."""
     still: int = 0
     """Frames that were not looked at because nothing moved."""
     wakes: int = 0

@@ -70,6 +70,7 @@ class Cameras:
         self._step = Step()
         self._lines: dict[str, CameraLine] = {}
         self._generations: dict[str, int] = {}
+        self._max_ages_s: dict[str, float | None] = {}  # of cameras that are gone, too
         self._gone: list[CameraLine] = []  # whose faces are still to be told to have left
         self._lock = threading.Lock()
         self._retuning = threading.Lock()
@@ -128,8 +129,7 @@ class Cameras:
         """From what instant on nobody wants ``item`` any more; None: it stays wanted."""
         if isinstance(item, CameraChange | TrackChange | Beat):
             return None
-        line = self._lines.get(item.frame.camera)
-        limit_s = line.lane.terms.max_age_s if line else None
+        limit_s = self._max_ages_s.get(item.frame.camera)
         return None if limit_s is None else item.frame.captured_at + limit_s
 
     def meters(self, camera: str) -> CameraMeters | None:
@@ -292,6 +292,7 @@ class Cameras:
         if line.adaptive:
             self._take(self._step, line)
         self._lines[name] = line
+        self._max_ages_s[name] = line.lane.terms.max_age_s
         generation = self._generations[name] = self._generations.get(name, 0) + 1
 
         def run() -> None:

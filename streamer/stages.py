@@ -82,9 +82,10 @@ class CameraWork:
 class Job(NamedTuple):
     """A frame and what it is to be looked at with: what travels from capture to inference.
 
-    ``looks`` False: it is not to be looked at, only its faces are to be predicted; ``still``: for
-    nothing moves in it, so they are where they were. ``file_at``: when it happened by a file's own
-    time, seconds; faces move by that, however fast the file is read.
+    ``looks`` False: it is not to be looked at, only its faces are to be predicted; ``still``:
+    nothing moved when a picture was compared last, so they are where they were; ``compared``: that
+    was this very picture. ``file_at``: when it happened by a file's own time, seconds; faces move
+    by that, however fast the file is read.
     """
 
     frame: Frame
@@ -92,6 +93,7 @@ class Job(NamedTuple):
     looks: bool = True
     still: bool = False
     file_at: float | None = None
+    compared: bool = False
 
     @property
     def at(self) -> float:
@@ -114,16 +116,17 @@ def capture(
     position: Position,
     *,
     stop: threading.Event,
-    still: Callable[[Frame, float], bool] | None = None,
+    still: Callable[[Frame, float, bool], bool] | None = None,
 ) -> None:
     """Stage 1, one for each camera: read frames, choose those to look at, offer them.
 
     ``wants`` says of a frame's instant (seconds) whether to look at it, ``still`` whether nothing
-    moves in it, so that it need not be, and ``work`` what to look at it with, or None while there
-    is too much to do for this camera to be looked at. A live lane lets the oldest go rather than
-    wait; a file lane waits. Files are paced by their own time, so that ``max_fps`` means the same
-    however fast the file is read. Numbers that are missing between frames were decoded and lost
-    before they came here; they count as dropped. ``position`` is where the numbers begin, and
+    moves in it, so that it need not be (it compares only frames that are wanted, which it is told;
+    for others it answers as for the last), and ``work`` what to look at it with, or None while
+    there is too much to do for this camera to be looked at. A live lane lets the oldest go rather
+    than wait; a file lane waits. Files are paced by their own time, so that ``max_fps`` means the
+    same however fast the file is read. Numbers that are missing between frames were decoded and
+    lost before they came here; they count as dropped. ``position`` is where the numbers begin, and
     goes on with them.
     """
     for frame in source.frames(stop):
@@ -134,12 +137,12 @@ def capture(
         file_at = None if source.live else frame.pts
         at = frame.captured_at if file_at is None else file_at
         looks, now = wants(at), work()
-        stands = looks and now is not None and still is not None and still(frame, at)
-        looks = looks and not stands
+        stands = now is not None and still is not None and still(frame, at, looks)
+        compared, looks = looks and stands, looks and not stands
         if now is None:
             lane.miss(1, "overload")
         elif looks or now.fills:
-            lane.put(Job(frame, now, looks, stands, file_at))
+            lane.put(Job(frame, now, looks, stands, file_at, compared))
         else:
             lane.skip()
         del frame  # do not keep a picture alive while waiting for the next
@@ -224,7 +227,7 @@ def _look(
         meters.faces_total += len(seen)
         meters.faces_now = len(tracks)
         meters.newest_captured_at = frame.captured_at
-        meters.newest = result.without_picture()
+        meters.newest, meters.newest_at = result.without_picture(), job.at
         if news is not None and out is outlet:
             with work.telling:
                 for change in work.visits.see(frame, seen, job.at):
@@ -241,11 +244,11 @@ def _predict(
         frame, work = job.frame, job.work
         tracks = _predicted(job)
         stamps = Stamps(frame.captured_at, taken_at, taken_at)
-        shown = work.privacy.expected(frame, job.at, still=job.still)
-        outlet.put(Result(shown, tracks, stamps, "tracked"))
+        shown = work.privacy.expected(frame, job.at, still=job.compared)
+        outlet.put(Result(shown, tracks, stamps, "tracked", job.compared))
         batch.settle(position, "tracked")
         work.meters.faces_now = len(tracks)
-        if job.still:  # it was seen that nothing moved
+        if job.compared:  # it was seen that nothing moved
             work.meters.newest_captured_at = frame.captured_at
 
 
@@ -260,7 +263,7 @@ def _predicted(job: Job, *, missed: bool = False) -> Tracks:
     if newest is None or _view(frame) != work.meters.view:
         return Tracks.none()
     if job.still:
-        passed_s = frame.captured_at - newest.frame.captured_at
+        passed_s = job.at - work.meters.newest_at
         return held(newest.tracks, passed_s) if passed_s <= work.holds_s else Tracks.none()
     return work.tracker.predict(job.at, within=_view(frame)[1:], missed=missed)
 
@@ -328,6 +331,8 @@ def _write(
     counted = meters(outcome.frame.camera) if meters is not None else None
     if counted is not None:
         counted.published.tick()
+        if outcome.status == "detected" or (outcome.status == "tracked" and outcome.still):
+            counted.published_captured_at = outcome.stamps.captured_at
         if outcome.status != "tracked":
             counted.spent["publish"].observe(written_at - outcome.stamps.detected_at)
             age_s = written_at - outcome.stamps.captured_at

@@ -47,11 +47,12 @@ class SourceState:
 class CameraStatus:
     """One camera now. Rates are per second; durations are seconds; None means "no data yet".
 
-    ``stages`` holds the time its frames spent by station, as a count and a sum; ``max_age_s`` is
-    how old a result of it may be, None for a file, and ``late`` counts results that were older when
-    they were written. ``in_state_s`` is how long its source does what it does. ``still`` counts
-    frames that were not looked at because nothing moved, ``wakes`` how often something began to.
-    ``privacy`` is how faces are covered in its pictures.
+    ``stages`` holds the time its frames spent by station, as a count and a sum; ``newest_age_s`` is
+    of what was published last of a look, or of a frame seen to be still; ``max_age_s`` is how old a
+    result may be, None where nothing is dropped for its age, and ``late`` counts results that were
+    older when they were written. ``in_state_s`` is how long its source does what it does. ``still``
+    counts frames that were not looked at because nothing moved, ``wakes`` how often something began
+    to. ``privacy`` is how faces are covered in its pictures.
     """
 
     name: str

@@ -273,12 +273,16 @@ class Stamps(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
-    """A frame and the faces in it (perhaps none): found in it, or "tracked", only predicted."""
+    """A frame and the faces in it (perhaps none): found in it, or "tracked", only predicted.
+
+    ``still``: it was not looked at, for it was seen that nothing moves in it.
+    """
 
     frame: Frame
     tracks: Tracks
     stamps: Stamps
     status: Literal["detected", "tracked"] = "detected"
+    still: bool = False
 
     def without_picture(self) -> Result:
         """The same result with the frame's pixels let go."""

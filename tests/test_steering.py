@@ -38,7 +38,7 @@ class Machine:
             self.times.busy_s += 1.0
         self.at += 1.0
         found = self.steering.look(
-            {n: Steered(ledger, 0.2, 1.0, 1.0 + (n == "a")) for n, ledger in self.ledgers.items()},
+            {n: Steered(ledger, 0.2, 1.0, 1.0 + (n == "b")) for n, ledger in self.ledgers.items()},
             self.at,
         )
         self.step = found or self.step
@@ -51,10 +51,10 @@ def test_too_much_to_do_is_a_step_down_and_room_a_step_up() -> None:
     assert machine.steering.load().level == 0
     steps = [step for _ in range(60) if (step := machine.second(0.6))]
     assert [step.level for step in steps] == list(range(1, len(steps) + 1))
-    assert steps[-1].paused == {"b"}  # the least by priority, and never both
+    assert steps[-1].paused == {"a"}  # the least by priority, and never both
     assert steps[-1].scale == 0.5
     load = machine.steering.load()
-    assert (load.level, load.paused, load.steps["up"]) == (3, {"b"}, 0)
+    assert (load.level, load.paused, load.steps["up"]) == (3, {"a"}, 0)
     assert load.capacity is not None and load.service_s.keys() == {(640, 1)}
     for _ in range(120):
         machine.second(60.0)

@@ -84,10 +84,13 @@ METRICS: Final = (
            "were published. Files have no such age.",
            "Rises: the promise is broken; see which of the stages takes long."),
     Metric("streamer_newest_result_age_seconds", "gauge", _CAMERA, "seconds",
-           "Age of the newest result, from its capture. Absent before the first.",
-           "Grows by a second a second: nothing comes; is the camera up, is it paused?"),
+           "Age of the newest published result of a look, or of a frame that was seen to be still, "
+           "from its capture. Absent before the first.",
+           "Grows by a second a second: nothing comes out; is the camera up, is it paused, is a "
+           "sink slow?"),
     Metric("streamer_camera_max_age_seconds", "gauge", _CAMERA, "seconds",
-           "How old a result of the camera may be, from capture: `max_age_s`. Absent for files.",
+           "How old a result of the camera may be, from capture: `max_age_s`. Absent for files "
+           "and with `pacing: all`.",
            "It does not move; the latency should be below it."),
     Metric("streamer_queue_depth", "gauge", ("queue",), "items",
            "Items waiting now in a camera's lane (lane:NAME) or a sink's channel (sink:NAME). "

@@ -287,6 +287,7 @@ class MotionGate:
         self._sensitivity = sensitivity
         self._background: Background | None = None
         self._seen_at = 0.0
+        self._came_at = 0.0
         self._wanted_at = 0.0
         self._until_at = 0.0
         self._stepped_at = 0.0
@@ -298,6 +299,15 @@ class MotionGate:
         """Whether at the last picture something moved, or had within ``hold_s``."""
         return self._background is not None and self._seen_at < self._until_at
 
+    @property
+    def still(self) -> bool:
+        """Whether at the last picture that was compared nothing moved, nor had for a while."""
+        return self._background is not None and self._seen_at >= self._until_at
+
+    def passed(self, at: float) -> None:
+        """Hear that a picture of instant ``at`` came that nobody wants: it is no gap."""
+        self._came_at = at
+
     def wants(self, cells: Cells | None, at: float, faces: Floats | None = None) -> bool:
         """Whether to look at the picture of instant ``at`` (seconds of any one clock).
 
@@ -306,11 +316,16 @@ class MotionGate:
         picture's width and height: what moves there is never taken for noise.
         """
         if cells is None:
-            self._background = None
+            self._background, self._came_at = None, at
             return True
-        passed_s = at - self._seen_at
+        passed_s, gap_s = at - self._seen_at, at - self._came_at
+        self._came_at = at
         background = self._background
-        if background is None or background.shape != cells.shape or not 0 <= passed_s <= GAP_S:
+        if (
+            background is None
+            or background.shape != cells.shape
+            or not (passed_s >= 0 and 0 <= gap_s <= GAP_S)
+        ):
             self._background = Background(cells, self._sensitivity)
             self._seen_at = self._wanted_at = self._stepped_at = at
             self._until_at = at + self._hold_s
