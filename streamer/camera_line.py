@@ -8,7 +8,6 @@ from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Final
 
 from streamer.capture.ffmpeg import Tls
 from streamer.capture.isolate import Isolated
@@ -29,13 +28,10 @@ from streamer.stages import CameraMeters, CameraWork, Job, Position
 from streamer.status import CameraStatus, SourceState
 from streamer.types import CameraChange, Frame, TrackChange, redact
 from streamer.vision.motion import MotionGate, shares, small_luma
+from streamer.vision.patience import Patience
 from streamer.vision.privacy import Privacy
 from streamer.vision.tracking import FaceTracker
-from streamer.vision.visits import LOST_S, Visits
-
-LOOKS_FOLLOWED: Final = 2.5
-"""A face is followed for the time of so many looks at the slowest rate that was asked for: one look
-that misses it ends nothing."""
+from streamer.vision.visits import Visits
 
 
 def source_of(name: str, camera: Camera, base_folder: Path, reach: Reach | None = None) -> Source:
@@ -134,17 +130,17 @@ class CameraLine:
         self.meters.max_age_s = camera.max_age_s if source.live else None
         self.ids: Iterator[int] = before.ids if before is not None else count(1)
         floor_fps = camera.motion_floor_fps if camera.motion else 1000.0
-        follows_s = LOOKS_FOLLOWED / min(camera.max_fps or 1000.0, floor_fps)
-        lost_s = max(LOST_S, follows_s)
+        slowest_fps = min(camera.max_fps or 1000.0, floor_fps)
+        self._patience = Patience(every=camera.every, apart_s=1 / slowest_fps)
         privacy.mode = camera.privacy
         self.work = CameraWork(
             detector,
-            FaceTracker(confident=confident, ids=self.ids, max_lost_s=lost_s),
+            FaceTracker(confident=confident, ids=self.ids, patience=self._patience),
             self.meters,
             size,
             camera.fill,
-            holds_s=follows_s if camera.motion else 0.0,
-            visits=Visits(lost_s=lost_s),
+            patience=self._patience,
+            visits=Visits(self._patience),
             privacy=privacy,
         )
         self._gate = (
@@ -153,12 +149,17 @@ class CameraLine:
             else None
         )
         self.paused = False  # not looked at, because there is too much to do
-        self.wants = Pacer(every=camera.every, max_fps=camera.max_fps).wants
+        self._pacer = Pacer(every=camera.every, max_fps=camera.max_fps)
 
     @property
     def over(self) -> bool:
         """Whether it is a file that has ended, well or not."""
         return not self.source.live and self.source.state().state in ("ended", "refused")
+
+    def wants(self, at: float) -> bool:
+        """Whether the frame of the instant ``at`` is to be looked at, as far as pacing goes."""
+        self._patience.came(at)
+        return self._pacer.wants(at)
 
     def still(self, frame: Frame, at: float, wanted: bool) -> bool:
         """Whether ``frame``, of the instant ``at``, need not be looked at: nothing moves in it.
@@ -198,10 +199,12 @@ class CameraLine:
         """
         if for_ever:
             return self.work.visits.end(for_ever=True)
-        lost = self.state().state not in ("live", "stalled") and not self.lane.ledger().in_flight
-        if lost:
+        state, oldest_at = self.state().state, self.lane.oldest_at()
+        if state not in ("live", "stalled") and oldest_at is None:
             return self.work.visits.end()
-        return self.work.visits.leave(now) if self.source.live else []  # a file has its own time
+        if not self.source.live:
+            return []  # a file has its own time
+        return self.work.visits.leave(now, oldest_at=oldest_at)
 
     def state(self) -> SourceState:
         """What the camera is doing at this instant."""

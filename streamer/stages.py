@@ -42,6 +42,7 @@ from streamer.types import (
     TrackChange,
     Tracks,
 )
+from streamer.vision.patience import Patience
 from streamer.vision.privacy import Privacy
 from streamer.vision.tracking import held, joined
 from streamer.vision.visits import Visits
@@ -61,7 +62,7 @@ class CameraWork:
     ``size`` is the long side of the detector's input, pixels: frames of one size take the same
     time and share a batch. ``fills``: the faces of frames that are not looked at are predicted,
     and so are those that a look missed. ``reply``: it was asked about; its outcome goes there.
-    ``holds_s``: while nothing moves, what the last look found is there for so many seconds.
+    ``patience``: how long faces go on that are not found, and those of a look where nothing moves.
     ``visits``: what is told of its faces, used and told under the lock ``telling``, for a camera
     that is lost is told of by another thread. ``privacy`` is what covers faces in its pictures:
     none goes on without it.
@@ -73,7 +74,7 @@ class CameraWork:
     size: int = 0
     fills: bool = False
     reply: Reply | None = None
-    holds_s: float = 0.0
+    patience: Patience = field(default_factory=Patience)
     visits: Visits = field(default_factory=Visits)
     telling: threading.Lock = field(default_factory=threading.Lock)
     privacy: Privacy = field(default_factory=Privacy)
@@ -213,6 +214,7 @@ def _look(
             meters.view = _view(frame)
         shown = work.privacy.looked(frame, faces, job.at)
         seen = tracks = work.tracker.update(faces, job.at)
+        work.patience.looked()
         if work.fills:
             tracks = joined(tracks, _predicted(job, missed=True))
         if out is outlet:
@@ -264,7 +266,7 @@ def _predicted(job: Job, *, missed: bool = False) -> Tracks:
         return Tracks.none()
     if job.still:
         passed_s = job.at - work.meters.newest_at
-        return held(newest.tracks, passed_s) if passed_s <= work.holds_s else Tracks.none()
+        return held(newest.tracks, passed_s) if passed_s <= work.patience.holds_s else Tracks.none()
     return work.tracker.predict(job.at, within=_view(frame)[1:], missed=missed)
 
 

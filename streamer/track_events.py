@@ -53,7 +53,7 @@ class TrackEvent(msgspec.Struct, frozen=True):
     second time, or at once where it is sure; "best" at most once a second, and once more before
     "left". "left" comes when it was not found for 2 s (``reason`` "unseen") or when nobody could
     look (``reason`` "camera": the camera was lost, replaced, stopped or is not looked at now).
-    Each is followed by "left" in the end, and a face that is found again appears again.
+    Each is followed by "left" in the end, and a face that comes back after that has a new id.
 
     ``epoch``, ``frame``, ``wall_at`` (Unix seconds), ``width``, ``height``, ``bbox``,
     ``confidence`` and ``keypoints`` are of one frame, in which the face was found: of "left" the

@@ -23,8 +23,18 @@ from streamer.flow.meters import Durations
 from streamer.inference.scheduling import FairShare
 from streamer.stages import CameraMeters, CameraWork, Job, StageMeters, capture, infer, label_of
 from streamer.stages import publish as publish_stage
+from streamer.status import SourceState
 from streamer.testing import CollectingSink, FakeDetector, ListSource, ManualClock
-from streamer.types import Frame, Published, Result, Stamps, Tracks
+from streamer.types import (
+    Faces,
+    Frame,
+    Picture,
+    Published,
+    Result,
+    Stamps,
+    TrackChange,
+    Tracks,
+)
 from streamer.vision.picture import ArrayPicture
 from tests.test_camera_line import SYNTHETIC, line
 from tests.test_cameras import ROOT, config
@@ -157,7 +167,7 @@ class Scene:
 
 
 @pytest.mark.parametrize(
-    "pace", [{}, {"every": 3}, {"max_fps": 5}, {"every": 12}, {"max_fps": 0.9}]
+    "pace", [{}, {"every": 3}, {"max_fps": 5}, {"every": 12}, {"max_fps": 0.9}, {"every": 50}]
 )
 def test_faces_stay_in_a_still_scene_whatever_frames_are_to_be_looked_at(
     pace: dict[str, Any],
@@ -228,3 +238,89 @@ def written(result: Result, meters: CameraMeters) -> None:
     channel.put(result)
     channel.close()
     publish_stage(channel, CollectingSink(), lambda _: meters, None, clock=time.monotonic)
+
+
+# Who stays, whatever the load.
+
+
+class Slow:
+    """A camera that is looked at by a worker of one's own pace, and what is told of its faces."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **camera: Any) -> None:
+        self.clock = ManualClock(100.0)
+        self.lanes: FanIn[Job] = FanIn("infer", label=label_of, clock=self.clock)
+        self.line = line(self.lanes, **camera)
+        monkeypatch.setattr(self.line.source, "state", lambda: SourceState("live", 0.0))
+        self.begun, self.go_on = threading.Semaphore(0), threading.Semaphore(0)
+        self.line.work = replace(self.line.work, detector=FakeDetector(self._look))
+        self.news: Channel[Published] = Channel("news", capacity=1000, overflow="block")
+        fan: FanOut[Published] = FanOut()
+        fan.add(self.news)
+        self._fan, times = fan, StageMeters(Durations(), Durations(), Durations())
+        self._worker = threading.Thread(
+            target=lambda: infer(
+                self.lanes, FanOut(), times, max_batch=1, clock=self.clock, news=fan
+            )
+        )
+        self._worker.start()
+        self.index = 0
+
+    def _look(self, _picture: Picture) -> Faces:
+        self.begun.release()
+        assert self.go_on.acquire(timeout=20)
+        return ONE_FACE
+
+    def frame(self, *, busy_s: float | None = None) -> None:
+        """A frame comes; where pacing wants it, the look ends ``busy_s`` after its capture."""
+        if not self.line.wants(self.clock()):
+            return
+        assert busy_s is not None
+        self.line.lane.put(Job(frame(self.clock(), self.index), self.line.work))
+        self.index += 1
+        assert self.begun.acquire(timeout=20)
+        self.wait(busy_s)
+        self.go_on.release()
+        until = time.monotonic() + 20
+        while self.line.lane.oldest_at() is not None:
+            assert time.monotonic() < until
+            time.sleep(0.001)
+
+    def wait(self, seconds: float) -> None:
+        """Time passes, and it is told who has left, as the program does."""
+        for _ in range(round(seconds * 20)):
+            self.clock.advance(0.05)
+            with self.line.work.telling:
+                for change in self.line.departed(self.clock(), for_ever=False):
+                    self._fan.put(change)
+
+    def told(self) -> list[tuple[str, int]]:
+        """All that was told, at the end."""
+        self.lanes.close(lanes=True)
+        self._worker.join(20)
+        self._fan.close()
+        return [(each.kind, each.id) for each in self.news if isinstance(each, TrackChange)]
+
+
+def test_nobody_leaves_while_the_frame_that_shows_them_is_under_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slow = Slow(monkeypatch)
+    for _ in range(4):
+        slow.frame(busy_s=0.8)
+        slow.wait(1.0)
+    slow.frame(busy_s=5.0)
+    slow.wait(2.4)
+    slow.wait(0.3)  # and now nobody looks any more
+    assert slow.told() == [("appeared", 1), ("left", 1)]
+
+
+@pytest.mark.parametrize(("every", "fps"), [(50, 15), (20, 5)])
+def test_who_is_there_at_every_look_keeps_the_id_however_far_apart_looks_are(
+    monkeypatch: pytest.MonkeyPatch, every: int, fps: int
+) -> None:
+    slow = Slow(monkeypatch, every=every)
+    for _ in range(4 * every):
+        slow.frame(busy_s=0.0)
+        slow.wait(1 / fps)
+    assert slow.told() == [("appeared", 1)]
+    assert slow.line.meters.faces_total == 4

@@ -149,6 +149,7 @@ class FanIn(Generic[T]):
                 taken: list[tuple[Lane[T], T]] = []
                 for lane in choice.serve:
                     del self._ready[lane]
+                    lane._taken_at = lane.label.born_at
                     taken.append((lane, lane._pop()))
                     lane._tally.held += 1
                 if (taken or gone) and self._finished():
@@ -183,6 +184,7 @@ class FanIn(Generic[T]):
                 now = self._clock()
                 self._order.ended(lanes, now - taken_at, now)
             for lane in lanes:
+                lane._taken_at = None
                 lane._tally.free = True
                 heir = self._lanes.get(lane.name, lane)  # of a lane that was removed meanwhile
                 if heir._tally is lane._tally:

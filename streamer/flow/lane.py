@@ -63,6 +63,7 @@ class Lane(Generic[T]):
         self._items: deque[tuple[T, Label]] = deque()
         self._closed = False
         self._peak = 0
+        self._taken_at: float | None = None  # birth of what a batch holds, until it ends
         self._tally = tally
 
     def put(self, item: T) -> None:
@@ -138,6 +139,13 @@ class Lane(Generic[T]):
             self._closed = True
             self._not_full.notify_all()
             self._fan._ready_or_over.notify_all()
+
+    def oldest_at(self) -> float | None:
+        """When the oldest item was born that waits or whose batch goes on; None: there is none."""
+        with self._fan._lock:
+            if self._taken_at is not None:
+                return self._taken_at
+            return self.label.born_at if self._items else None
 
     def ledger(self) -> Ledger:
         """Where every frame of this camera is, at this instant."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from streamer.types import Faces, Floats, Tracks
 from streamer.vision.association import GATE, WEAK_GATE, assign, gains
 from streamer.vision.kalman import Array, Motion, box_speeds, measured, pictured
+from streamer.vision.patience import Patience
 
 # Chosen with benchmarks/tracking.py, on its clips and on other seeds than it reports.
 _SURE_SCORE: Final = 0.75
@@ -103,8 +104,12 @@ class FaceTracker:
         max_lost_s: float = 2.0,
         max_predict_s: float = 0.5,
         ids: Iterator[int] | None = None,
+        patience: Patience | None = None,
     ) -> None:
-        """Know nobody yet. ``ids`` are given to tracks in turn; 1, 2, 3 and so on without."""
+        """Know nobody yet. ``ids`` are given to tracks in turn; 1, 2, 3 and so on without.
+
+        ``patience``, where given, says in the place of ``max_lost_s`` when a track ends.
+        """
         if not 0 <= confident <= 1:
             raise ValueError(f"confident must be in 0..1, not {confident}")
         for name, value in (("max_lost_s", max_lost_s), ("max_predict_s", max_predict_s)):
@@ -112,6 +117,7 @@ class FaceTracker:
                 raise ValueError(f"{name} must be 0 or more, not {value}")
         self._confident = confident
         self._max_lost_s = max_lost_s
+        self._patience = patience
         self._max_predict_s = max_predict_s
         self._ids = ids if ids is not None else count(1)
         self._unrest = 1.0
@@ -216,7 +222,8 @@ class FaceTracker:
 
     def _still_alive(self, known: _Known, at: float) -> _Known:
         """A copy of the tracks that go on."""
-        alive = at - known.last_at <= self._max_lost_s
+        lost_s = self._max_lost_s if self._patience is None else self._patience.lost_s
+        alive = at - known.last_at <= lost_s
         if len(alive) > MOST_TRACKS:
             alive[np.argsort(-known.last_at, kind="stable")[MOST_TRACKS:]] = False
         return known.copy() if alive.all() else known.where(alive)

@@ -10,17 +10,15 @@ from typing import Final, Literal
 
 from streamer.changes import Quality, TrackChange
 from streamer.types import Frame, Tracks
+from streamer.vision.patience import Patience
 from streamer.vision.quality import face_sharpness, frontality, score, size_px, worth
 
 SURE_SCORE: Final = 0.75
 """A face appears when it is found a second time, or at once with this score: what is found once
 and faintly may be none."""
 
-LOST_S: Final = 2.0
-"""A face that was not found for longer has left, seconds."""
-
 LATE_S: Final = 0.5
-"""Seconds more that are waited where nobody looks: a frame may be under way."""
+"""Seconds more that are waited where nobody looks: a frame may be on its way to its lane."""
 
 BEST_EVERY_S: Final = 1.0
 """A better picture of one face is told at most so often, seconds."""
@@ -68,12 +66,12 @@ class Visits:
 
     Each track appears, once sure, and leaves; in between its best picture is told whenever it is
     clearly better, at most once a second, and once more when it leaves. A track that is found
-    again after it left appears again.
+    again after it left appears again; a tracker of the same patience gives it another id instead.
     """
 
-    def __init__(self, *, lost_s: float = LOST_S) -> None:
-        """Know nobody; a face leaves that was not found for ``lost_s`` seconds."""
-        self._lost_s = lost_s
+    def __init__(self, patience: Patience | None = None) -> None:
+        """Know nobody; a face leaves that was not found for as long as ``patience`` says."""
+        self._patience = patience if patience is not None else Patience()
         self._visits: dict[int, _Visit] = {}  # those seen last come last
         self._view: tuple[int, int, int] | None = None
         self._looked_at = 0.0
@@ -125,11 +123,16 @@ class Visits:
         for visit in self._visits.values():
             if at - visit.told_at >= BEST_EVERY_S:
                 told += _best(visit, at)
-        return told + self._leave(at - self._lost_s, len(self._visits) - MOST)
+        return told + self._leave(at - self._patience.lost_s, len(self._visits) - MOST)
 
-    def leave(self, now: float) -> list[TrackChange]:
-        """Who has left by the instant ``now`` (seconds), though no frame was looked at since."""
-        return self._leave(now - self._lost_s - LATE_S, 0)
+    def leave(self, now: float, *, oldest_at: float | None = None) -> list[TrackChange]:
+        """Who has left by the instant ``now`` (seconds), though no frame was looked at since.
+
+        ``oldest_at`` is the instant of the oldest frame that is still to be looked at, if any: who
+        may be in it has not left, however old it is.
+        """
+        by_at = now - LATE_S if oldest_at is None else min(now - LATE_S, oldest_at)
+        return self._leave(by_at - self._patience.lost_s, 0)
 
     def end(self, *, for_ever: bool = False) -> list[TrackChange]:
         """All have left: their camera was lost or stopped, and ``for_ever`` nobody comes again."""

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from streamer.changes import TrackChange
 from streamer.types import Faces, Frame, Picture, Tracks
+from streamer.vision.patience import LOST_S
 from streamer.vision.picture import ArrayPicture
-from streamer.vision.visits import BEST_EVERY_S, BETTER, LATE_S, LOST_S, MOST, Visits
+from streamer.vision.visits import BEST_EVERY_S, BETTER, LATE_S, MOST, Visits
 
 POINTS = np.array([[0.34, 0.46], [0.66, 0.46], [0.5, 0.64], [0.37, 0.82], [0.63, 0.82]], np.float32)
 """A frontal face's points as shares of its box (of ArcFace's template)."""
@@ -144,6 +145,14 @@ def test_where_nobody_looks_faces_leave_by_the_clock() -> None:
     assert camera.visits.leave(camera.at + LOST_S) == []
     (left,) = camera.visits.leave(camera.at + LOST_S + LATE_S + 0.01)
     assert (left.kind, left.reason) == ("left", "camera")
+
+
+def test_nobody_leaves_who_may_be_in_a_frame_that_is_still_to_be_looked_at() -> None:
+    camera = Camera()
+    camera.see((1, 0.9, 80))
+    at = camera.at
+    assert camera.visits.leave(at + 60, oldest_at=at + LOST_S) == []
+    assert kinds(camera.visits.leave(at + 60, oldest_at=at + LOST_S + 0.01)) == [("left", 1)]
 
 
 def test_after_the_end_nothing_is_told() -> None:
