@@ -286,11 +286,8 @@ class MotionGate:
         self._hold_s = hold_s
         self._sensitivity = sensitivity
         self._background: Background | None = None
-        self._seen_at = 0.0
-        self._came_at = 0.0
-        self._wanted_at = 0.0
-        self._until_at = 0.0
-        self._stepped_at = 0.0
+        self._seen_at = self._came_at = 0.0
+        self._wanted_at = self._until_at = self._stepped_at = 0.0
         self.wakes = 0
         """How often the scene began to move, the start not counted."""
 
@@ -321,11 +318,8 @@ class MotionGate:
         passed_s, gap_s = at - self._seen_at, at - self._came_at
         self._came_at = at
         background = self._background
-        if (
-            background is None
-            or background.shape != cells.shape
-            or not (passed_s >= 0 and 0 <= gap_s <= GAP_S)
-        ):
+        is_gap = not (min(passed_s, gap_s) >= 0 and gap_s <= GAP_S)
+        if background is None or background.shape != cells.shape or is_gap:
             self._background = Background(cells, self._sensitivity)
             self._seen_at = self._wanted_at = self._stepped_at = at
             self._until_at = at + self._hold_s
