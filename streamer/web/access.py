@@ -11,7 +11,6 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Collection, Mapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 Role: TypeAlias = Literal["read", "control"]
@@ -123,11 +122,11 @@ def _mac(token: bytes, until: str) -> str:
 
 
 def cookie_in(header: str) -> str | None:
-    """The value of our cookie in a Cookie or Set-Cookie header; None when it is not there."""
-    if COOKIE not in header:
-        return None
-    try:
-        cookie = SimpleCookie(header).get(COOKIE)
-    except CookieError:
-        return None
-    return None if cookie is None else cookie.value
+    """The value of our cookie in a Cookie or Set-Cookie header; None when it is not there.
+
+    Other programs on this host set cookies too, and what they may hold nobody keeps to (RFC 6265,
+    5.4): those are passed over. Of several that are called like ours, the first that looks like it.
+    """
+    pairs = (pair.strip().partition("=") for pair in header.split(";"))
+    ours = [value for name, _, value in pairs if name == COOKIE]
+    return next((value for value in ours if _COOKIE.fullmatch(value)), ours[0] if ours else None)

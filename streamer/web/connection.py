@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import Counter
 from typing import Any, Final
 
 import h11
@@ -12,7 +13,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.exceptions import InvalidState
 
 MAX_CONNECTIONS: Final = 256
-"""More are closed at once: file descriptors are for cameras too."""
+"""File descriptors are for cameras too: for one more, one that asks nothing has to go."""
 _REQUEST_LIMIT_S: Final = 10.0
 _UNSENT_LIMIT: Final = 64 * 1024
 
@@ -27,6 +28,7 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Set the limits of a new connection."""
         super().connection_made(transport)
+        self._made_at = self.loop.time()
         self.app_state: dict[str, Any] = {**self.app_state, "transport": transport}
         self._too_late: asyncio.TimerHandle | None = None
         tcp: socket.socket = transport.get_extra_info("socket")
@@ -38,9 +40,33 @@ class Connection(H11Protocol):
         tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
         tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
         if len(self.connections) > MAX_CONNECTIONS:
-            transport.abort()
-            return
+            spared = self._to_spare()
+            if spared is None:
+                transport.abort()
+                return
+            spared.transport.abort()
         self._watch_request()
+
+    def _to_spare(self) -> Connection | None:
+        """The connection that goes for a new one: who opens many and asks nothing shuts nobody out.
+
+        Of those whose request is not complete: the oldest of the address that has the most.
+        """
+        open_now = [c for c in self.connections if not c.transport.is_closing()]
+        many = Counter(map(_address, open_now))
+        spared, most = None, (0, 0.0)
+        for c in open_now:
+            if isinstance(c, Connection) and c is not self and c.half_read:
+                how = many[_address(c)], -c._made_at
+                if spared is None or how > most:
+                    spared, most = c, how
+        return spared
+
+    @property
+    def half_read(self) -> bool:
+        """Whether a request is awaited or half read."""
+        upgraded = self.transport.get_protocol() is not self
+        return not upgraded and self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
 
     def data_received(self, data: bytes) -> None:
         """Read on; a request that has begun must end in time."""
@@ -54,9 +80,7 @@ class Connection(H11Protocol):
 
     def _watch_request(self) -> None:
         """Run the timer while a request is awaited or half read, and only then."""
-        upgraded = self.transport.get_protocol() is not self
-        half_read = self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
-        if upgraded or not half_read:
+        if not self.half_read:
             self._stop_watching()
         elif self._too_late is None:
             self._too_late = self.loop.call_later(_REQUEST_LIMIT_S, self.transport.abort)
@@ -65,6 +89,12 @@ class Connection(H11Protocol):
         if self._too_late is not None:
             self._too_late.cancel()
             self._too_late = None
+
+
+def _address(connection: object) -> str:
+    """Where a connection comes from; "" where nobody knows."""
+    client = getattr(connection, "client", None)
+    return str(client[0]) if client else ""
 
 
 class Socket(WebSocketsSansIOProtocol):

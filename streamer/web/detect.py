@@ -25,6 +25,7 @@ from streamer.types import LANDMARKS, Failure, Outcome, Picture, Result
 from streamer.vision.still import Still, decode_still
 from streamer.web.body import body_of
 from streamer.web.guard import DETECT_PATHS, MAX_PICTURE_BODY
+from streamer.web.guesses import network_of
 from streamer.web.multipart import part_of
 from streamer.web.openapi import DETECTED, PICTURE_BODY
 from streamer.web.readings import to_bytes
@@ -34,6 +35,10 @@ MAX_PIXELS: Final = 36_000_000
 
 ANSWER_LIMIT_S: Final = 20.0
 """Seconds that a picture may wait for its turn behind the cameras."""
+
+_COMING: Final = 2
+"""Bodies that may be on their way here at one time, in lengths of the queue; an address may have
+one length, so that none keeps out all others. Each is bounded in size and in time."""
 
 _NICE: Final = 10
 _RAW: Final = ("", "application/octet-stream", "application/x-www-form-urlencoded")
@@ -61,6 +66,7 @@ class Detecting:
         self._longest = longest
         self._waiting = waiting
         self._inside = 0
+        self._coming: Counter[str] = Counter()  # bodies that are being read, by address
         self._asked: Counter[int] = Counter()
         self._took = Durations()
         # One thread, and one that steps back: cameras come first.
@@ -98,11 +104,11 @@ class Detecting:
         return answer
 
     async def _answer(self, request: Request) -> Response:
-        if self._inside >= self._waiting:
-            raise _later(f"{self._waiting} pictures wait already; send it again in a second")
+        self._refuse_when_full()
+        body = await self._body(request)
+        self._refuse_when_full()
         self._inside += 1
         try:
-            body = await body_of(request, MAX_PICTURE_BODY)
             loop = asyncio.get_running_loop()
             kind = request.headers.get("content-type", "")
             still, asked = await loop.run_in_executor(self._decoding, self._ask, body, kind)
@@ -121,6 +127,25 @@ class Detecting:
         answer = faces_json(outcome, still.width, still.height, self._model)
         headers = {"cache-control": "no-store"}
         return Response(to_bytes(answer), media_type="application/json", headers=headers)
+
+    def _refuse_when_full(self) -> None:
+        if self._inside >= self._waiting:
+            raise _later(f"{self._waiting} pictures wait already; send it again in a second")
+
+    async def _body(self, request: Request) -> bytes:
+        """The body of a request: those that come slowly hinder nobody but their own address."""
+        address = network_of(request.client.host) if request.client else ""
+        if (
+            self._coming[address] >= self._waiting
+            or self._coming.total() >= _COMING * self._waiting
+        ):
+            raise _later("too many pictures are being sent; send it again in a second")
+        self._coming[address] += 1
+        try:
+            return await body_of(request, MAX_PICTURE_BODY)
+        finally:
+            self._coming[address] -= 1
+            self._coming += Counter()  # those of no address are forgotten
 
     def _ask(self, body: bytes, kind: str) -> tuple[Still, Future[Outcome]]:
         """On the decoding thread: from a body to a picture that is being looked at."""

@@ -135,7 +135,7 @@ class _Fed:
     def take(self, shown: Shown, now: float, fps: float) -> None:
         """Remember that ``shown`` goes out now."""
         self.sequence, self.number, self.sent_at = shown.sequence, shown.number, now
-        self.due_at = max(self.due_at + 1.0 / fps, now)
+        self.due_at = max((self.due_at or now) + 1.0 / fps, now)
 
 
 async def _send_all(viewers: Viewers, socket: WebSocket, viewer: Viewer) -> None:
@@ -274,8 +274,11 @@ class MjpegResponse(Response):
                 await self._send_body(send, head.encode() + shown.jpeg + _PART_END)
                 if loop.time() - now > _BLOCKED_S:
                     viewer.held_at = loop.time()
-            while not viewer.gone and loop.time() < had.due_at:
-                await viewer.nap(had.due_at - loop.time())
+            while not viewer.gone and (rest_s := had.due_at - loop.time()) > 0:
+                stale_in_s = live.stale_in_s(self._camera)
+                if stale_in_s is None and live.words(self._camera) not in ("", words_sent):
+                    break  # that what is shown is not live any more is said at once
+                await viewer.nap(min(rest_s, stale_in_s or rest_s))
 
     async def _send_body(self, send: Send, body: bytes) -> None:
         """Raises ``TimeoutError`` when the viewer does not read."""

@@ -119,3 +119,27 @@ def test_the_cookie_that_was_made_is_the_one_that_will_be_shown():
     made = str(access().cookie(READ, secure=True))
     assert cookie_in(made) == value(made)
     assert cookie_in("other=1; Path=/") is None
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        'pref={"a":1}',
+        "bad[name]=1",
+        "flag",
+        "path=/x",
+        "u=é",
+        "a=b=c",
+        f"not_{COOKIE}=1",
+        f"{COOKIE}=of-another-program",
+        "=",
+        ";" * 500,
+    ],
+)
+def test_a_foreign_cookie_logs_nobody_out(foreign):
+    made = value(str(access().cookie(READ, secure=False)))
+    for header in (f"{foreign}; {COOKIE}={made}", f"{COOKIE}={made}; {foreign}"):
+        shown = of_headers(access(), {b"cookie": header.encode("latin-1")})
+        assert shown == ("read", True), header
+    alone = of_headers(access(), {b"cookie": foreign.encode("latin-1")})
+    assert alone == (None, foreign.startswith(COOKIE))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import httpx
 import pytest
@@ -160,6 +161,25 @@ def test_a_body_that_does_not_come_is_not_waited_for(door, monkeypatch, chunked)
     with socket.create_connection((host, int(port)), timeout=10) as tcp:
         tcp.sendall(f"POST /detect HTTP/1.1\r\nHost: {door.address}\r\n{length}".encode())
         assert tcp.recv(4096).startswith(b"HTTP/1.1 408 ")
+    assert httpx.post(url(door), content=jpeg()).status_code == 200
+
+
+def test_bodies_that_come_slowly_keep_nobody_out_but_their_own_address(door):
+    host, port = door.address.rsplit(":", 1)
+    head = f"POST /detect HTTP/1.1\r\nHost: {door.address}\r\nContent-Length: 99\r\n\r\nh"
+    with ExitStack() as stack:
+        for _ in range(4):
+            tcp = stack.enter_context(socket.create_connection((host, int(port)), timeout=10))
+            tcp.sendall(head.encode())
+        until(lambda: door._detecting._coming.total() == 4)
+        assert door.watching().asked_now == 0, "a place is taken when the picture is there"
+        refused = httpx.post(url(door), content=jpeg())
+        assert refused.status_code == 503
+        assert "too many pictures are being sent" in refused.json()["error"]
+        other = httpx.HTTPTransport(local_address="127.0.0.2")
+        with httpx.Client(transport=other) as client:
+            assert client.post(url(door), content=jpeg()).status_code == 200
+    until(lambda: not door._detecting._coming)
     assert httpx.post(url(door), content=jpeg()).status_code == 200
 
 

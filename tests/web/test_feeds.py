@@ -322,6 +322,35 @@ def test_mjpeg_has_the_rate_the_quality_and_the_boxes_that_were_asked_for(machin
     assert (boxed.max(axis=2) - boxed.min(axis=2)).max() > 60
 
 
+def test_mjpeg_that_is_paced_slowly_says_at_once_when_it_goes_stale(machine):
+    live = LiveView(["door"], stale_after_s=0.5)
+    with serve(live, machine) as server:
+        url = f"http://{server.address}/api/v1/cameras/door/live.mjpg"
+        live.write(outcome("door", 1))
+        with httpx.stream("GET", url, params={"width": 320, "fps": 0.1}, timeout=30) as stream:
+            pictures = parts(stream)
+            began = time.monotonic()
+            next(pictures)
+            for index in (2, 3):
+                live.write(outcome("door", index))
+            marked = next(pictures)
+            assert 0.4 < time.monotonic() - began < 8, "neither the second picture nor ten seconds"
+    live.write(outcome("door", 3))
+    fresh = live.jpeg("door", 320).jpeg
+    bright = [
+        cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).mean()
+        for jpeg in (fresh, marked)
+    ]
+    assert bright[1] < 0.7 * bright[0]
+
+
+def test_the_second_picture_is_paced_like_the_others():
+    shown = Shown("door", 0, 0, 0, 0.0, 0, b"[]", 1, 1, b"")
+    had = _Fed()
+    had.take(shown, 100.0, 0.1)
+    assert had.due_at == 110.0
+
+
 def test_mjpeg_that_nobody_reads_is_cut_off(machine):
     live = LiveView(["door"])
     pictures = [ArrayPicture(image) for image in noise(2)]

@@ -5,16 +5,18 @@ import gc
 import threading
 import time
 import weakref
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import streamer.web.live
 from streamer.types import CameraChange
 from streamer.vision.picture import ArrayPicture
+from streamer.vision.privacy import Privacy
 from streamer.web.live import MAX_WIDTH, MIN_WIDTH, LiveView
 from tests.web.synthetic import outcome, pixels
 
@@ -175,6 +177,7 @@ def test_the_conversion_goes_straight_to_the_size_wanted(view, clock):
     assert picture.asked == [(640, 360)]
 
 
+@settings(deadline=None)
 @given(
     asked=st.integers(MIN_WIDTH, MAX_WIDTH),
     width=st.integers(1, 4096),
@@ -207,6 +210,36 @@ def test_faces_are_drawn_where_they_are_and_the_original_stays_as_it_was(view, c
     assert changed[y1 - 1 : y1 + 2, x1 + 5 : x2 - 5].any(axis=0).mean() > 0.9, "upper edge"
     assert changed[y2 - 1 : y2 + 2, x1 + 5 : x2 - 5].any(axis=0).mean() > 0.9, "lower edge"
     assert not changed[:, x2 + 60 :].any(), "nothing is drawn elsewhere"
+
+
+def test_a_mode_that_is_set_holds_for_the_frame_that_is_shown_already(view, clock):
+    """The JPEG of a frame is kept: not beyond a change of what is covered in it."""
+    privacy = Privacy()
+    bare = outcome("door", 1, at=clock.now)
+    boxes = bare.tracks.faces
+    covered = privacy.looked(bare.frame, boxes, clock.now)
+    view.write(replace(bare, frame=covered))
+    before = view.jpeg("door", 320)
+    assert view.jpeg("door", 320) is before
+    privacy.mode = "box"
+    after = decoded(view.jpeg("door", 320, boxes=False)).astype(int)
+    assert view.jpeg("door", 320).jpeg != before.jpeg
+    assert np.abs(after - 48).max() < 24, "taken while nothing was noted of faces: covered whole"
+    privacy.mode = "none"
+    assert view.jpeg("door", 320).jpeg == before.jpeg
+
+
+def test_no_points_are_drawn_on_faces_that_are_covered(view, clock):
+    seen = outcome("door", 1, at=clock.now, width=640, height=360)
+    privacy = Privacy("box")
+    shown = privacy.looked(seen.frame, seen.tracks.faces, clock.now)
+    view.write(replace(seen, frame=shown))
+    x1, y1, x2, y2 = seen.tracks.faces.boxes[0].astype(int)
+    part = decoded(view.jpeg("door", 640, quality=95))[y1:y2, x1:x2].astype(int)
+    assert np.abs(part - 48).max() < 24, "nothing but what covers the face is inside its box"
+    view.write(seen)
+    part = decoded(view.jpeg("door", 640, quality=95))[y1 + 4 : y2 - 4, x1 + 4 : x2 - 4]
+    assert (part.max(axis=2).astype(int) - part.min(axis=2)).max() > 60, "bare, it has points"
 
 
 def test_before_the_first_outcome_there_is_nothing(view):

@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import httpx
@@ -14,7 +15,8 @@ from websockets.exceptions import ConnectionClosed
 
 import streamer.web.connection
 import streamer.web.live
-from streamer.web.viewers import Viewer
+from streamer.web.live import Wish
+from streamer.web.viewers import Viewer, Viewers
 from tests.web.clients import (
     connections,
     hello,
@@ -59,6 +61,27 @@ def test_ten_viewers_cause_one_encode_for_each_picture(server, live, encodes):
             frames = [picture(viewer)[0]["frame"] for viewer in viewers]
             assert frames == [index] * 10
     assert len(encodes) == 5
+
+
+def test_a_picture_that_is_being_made_is_no_more_work_for_who_else_asks(live, machine):
+    live.write(outcome("door"))
+    made = []
+
+    class Counting(ThreadPoolExecutor):
+        def submit(self, work, *args):
+            made.append(args)
+            return super().submit(work, *args)
+
+    async def ask():
+        wish = Wish(320)
+        shown = await asyncio.gather(*(viewers.picture("door", wish) for _ in range(10)))
+        assert len({id(one) for one in shown}) == 1
+        await viewers.picture("door", Wish(160))
+
+    with Counting(2) as pool:
+        viewers = Viewers(live, machine.status, pool, max_viewers=32, read_limit_s=1.0)
+        asyncio.run(ask())
+    assert made == [("door", Wish(320)), ("door", Wish(160))]
 
 
 def test_nothing_is_encoded_or_woken_without_viewers(server, live, encodes):
