@@ -61,9 +61,9 @@ _ALLOWANCE: Final = Allowance(burst=256 * 1024, per_s=64, together=4 * 2**20, pe
 """What subscribers may send: the topics of 1000 cameras, each by name, are 220 KB; pings of
 older clients and answers have 16 bytes each two seconds, some 100 with keys."""
 
-BURSTS_APART_S: Final = 0.003
-"""Seconds between bursts. With 600 results a second to 10 subscribers publishing takes 0.57 of the
-processor that it took, for 1.5 ms of a result's age; with 4 ms it would be 0.49, for 2.1 ms."""
+BURSTS_APART_S: Final = 0.004
+"""Seconds between bursts. With 600 results a second to 10 subscribers publishing takes 0.49 of the
+processor that it took, for 2.1 ms of a result's age; with 3 ms it would be 0.57, for 1.5 ms."""
 
 _TOGETHER: Final = 8192  # bytes that libzmq sends at once to a subscriber; more need not wait
 _MORE: Final = int(zmq.SNDMORE | zmq.NOBLOCK)  # flags of an enum take longer than sending does
