@@ -120,7 +120,7 @@ class Camera(Section):
         description="no result older than so many seconds from capture is published (adaptive)",
     )
     priority: float = Field(
-        1.0, gt=0, le=100, description="share of the detector beside other cameras: 2 is twice 1"
+        1.0, ge=0.01, le=100, description="share of the detector while cameras wait: 2 is twice 1"
     )
     privacy: Mode = Field("none", description="cover faces in all pictures: blur, pixelate, box")
     stall_s: float = Field(
@@ -283,7 +283,7 @@ class Asked(Section):
         8, ge=1, le=64, description="pictures under way at one time; more are told to come again"
     )
     priority: float = Field(
-        0.1, gt=0, le=1, description="share of the detector beside a camera's, while cameras wait"
+        0.1, ge=0.01, le=1, description="share of the detector beside a camera's while cameras wait"
     )
 
 

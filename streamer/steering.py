@@ -80,7 +80,12 @@ class Steering:
         if step == last:
             return None
         self._looks.clear()  # what was before says nothing of the new step
-        figures = {"level": step.level, "input_scale": step.scale, "paused": sorted(step.paused)}
+        # "level" is taken: it says how serious a line is.
+        figures = {
+            "overload_level": step.level,
+            "input_scale": step.scale,
+            "paused": sorted(step.paused),
+        }
         if step.level > last.level:
             self._down += 1
             log.warning("overload_step", **figures, reason=step.reason)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+from structlog.testing import capture_logs
+
 from streamer.flow.ledger import Ledger
 from streamer.inference.overload import Step
 from streamer.inference.service import ServiceTimes
@@ -61,6 +63,16 @@ def test_too_much_to_do_is_a_step_down_and_room_a_step_up() -> None:
     load = machine.steering.load()
     assert (load.level, load.input_scale, load.paused) == (0, 1.0, frozenset())
     assert load.steps == {"down": 3, "up": 3}
+
+
+def test_a_step_is_logged_with_its_level_beside_that_of_the_line() -> None:
+    machine = Machine()
+    with capture_logs() as lines:
+        steps = [step for _ in range(60) if (step := machine.second(0.6))]
+    told = [(line["log_level"], line["overload_level"]) for line in lines]
+    assert told == [("warning", step.level) for step in steps]
+    assert steps
+    assert all("level" not in line for line in lines)
 
 
 def test_a_camera_that_came_just_now_is_not_judged() -> None:

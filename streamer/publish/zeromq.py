@@ -216,10 +216,11 @@ class ZeroMqSink:
             return
         to = topic(outcome.frame.camera)
         seq = self._seqs.get(to, 0) + 1
-        now_at = self._clock()
+        pictures = () if self._attach is None else self._attach.of(outcome)
+        now_at = self._clock()  # after them, for the age counts the time that they take
         event = faces_event(
             outcome, seq=seq, boot_id=self._boot_id, model=self._model, now_at=now_at,
-            pictures=() if self._attach is None else self._attach.of(outcome),
+            pictures=pictures,
         )  # fmt: skip
         if self._expected:
             event = with_expected(event, outcome, now_at)

@@ -128,7 +128,8 @@ def assumptions(found: Tuned) -> list[str]:
         "demo clip; give --face if yours are smaller",
         "score is streaming accuracy: at the instant of each frame, the newest published result "
         "against the truth of that instant (F1 at IoU 0.5); it compares settings, not scenes",
-        "not simulated: other programs, the network, and the steps taken under lasting overload",
+        "not simulated: other programs, the network, the steps taken under lasting overload, and "
+        "`motion`: it is counted on that something moves all the time",
     ]
 
 
@@ -250,7 +251,13 @@ def verdict(found: Tuned, lines: Sequence[str]) -> list[str]:
         f"input size {best.setting.input_size}, {rate} for {each}: "
         f"{best.detections_per_s:.1f} detections a second, score {best.score:.3f}"
     ]
-    if not best.holds:
+    if best.late_share > best.dropped_share / 2 and not best.holds:
+        said.append(
+            f"no setting can keep max_age_s here: {best.late_share:.0%} of the frames to look at "
+            "would be older than that by the end of the look; set a larger max_age_s, use a "
+            "smaller model, or give each look more of the machine"
+        )
+    elif not best.holds:
         said.append(
             f"no setting leaves this machine room (this takes {best.busy_share:.0%} of the "
             f"processor and drops {best.dropped_share:.0%}); watch fewer cameras, and see "

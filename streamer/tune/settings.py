@@ -72,7 +72,8 @@ class Expected:
     ``detections_per_s`` is of the camera that gets least; ``latency_ms`` the 95th percentile from
     capture to publishing of frames that were looked at; ``age_ms`` how old the newest such frame
     is at 95 of 100 instants (None: none came); ``dropped_share`` of the frames to look at (0..1),
-    and ``busy_share`` of the processor (0..1). ``score`` is streaming accuracy (F1 at IoU 0.5),
+    ``busy_share`` of the processor (0..1), and ``late_share`` like the first, of those alone that
+    could not be looked at within ``max_age_s``. ``score`` is streaming accuracy (F1 at IoU 0.5),
     with its ``recall`` and ``precision``.
     """
 
@@ -85,6 +86,7 @@ class Expected:
     score: float
     recall: float
     precision: float
+    late_share: float = 0.0
 
     @property
     def holds(self) -> bool:
@@ -224,6 +226,7 @@ def expect(
         score=score.f1,
         recall=score.recall,
         precision=score.precision,
+        late_share=dropped_share(run, of="deadline"),
     )
 
 
@@ -259,13 +262,15 @@ def age_ms(run: SimulatedRun, *, until: float) -> float | None:
     return _p95_ms(ages)
 
 
-def dropped_share(run: SimulatedRun) -> float:
-    """Share of the frames to look at that were dropped, 0..1."""
-    dropped = looked = 0
+def dropped_share(run: SimulatedRun, *, of: str | None = None) -> float:
+    """Share of the frames to look at that were dropped, 0..1; those for the reason ``of`` alone."""
+    dropped = counted = looked = 0
     for one in run.cameras:
-        dropped += sum(n for (_, why), n in one.ledger.dropped.items() if why != "fill_full")
+        for (_, why), n in one.ledger.dropped.items():
+            dropped += n if why != "fill_full" else 0
+            counted += n if why == of or (of is None and why != "fill_full") else 0
         looked += one.ledger.settled.get("detected", 0)
-    return dropped / (dropped + looked) if dropped else 0.0
+    return counted / (dropped + looked) if counted else 0.0
 
 
 def _p95_ms(seconds: Iterable[float]) -> float | None:

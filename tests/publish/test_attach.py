@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import msgspec
 import numpy as np
@@ -10,6 +12,7 @@ from streamer.events import Attached, FacesEvent, decode, encode, faces_event
 from streamer.publish.attach import Attachments
 from streamer.publish.zeromq import ZeroMqSink
 from streamer.testing import ManualClock
+from streamer.types import Outcome, Stamps
 from streamer.vision.picture import ArrayPicture
 from streamer.vision.privacy import Privacy
 from tests.client.test_subscribe import Publisher
@@ -82,6 +85,26 @@ def test_the_wire_has_them_only_where_there_are_any_and_carries_them_whole() -> 
     assert decode(encode(event)).pictures == pictures
     packed = msgspec.msgpack.decode(encode(event, "msgpack"), type=FacesEvent)
     assert packed.pictures == pictures
+
+
+def test_the_age_counts_the_time_that_they_took() -> None:
+    clock, attach = ManualClock(100.0), Attachments("frame", width=320)
+
+    class Slow(Attachments):
+        def of(self, outcome: Outcome) -> tuple[Attached, ...]:
+            clock.advance(0.25)
+            return attach.of(outcome)
+
+    sink = ZeroMqSink(
+        "tcp://127.0.0.1:0", boot_id="b", model="m", attach=Slow("frame"), clock=clock
+    )
+    with sink.burst():
+        one = outcome("door", 0)
+        stamps = Stamps(99.9, 99.9, 99.9)
+        sink.write(replace(one, frame=replace(one.frame, captured_at=99.9), stamps=stamps))
+        ((_, body),) = sink._held
+    sink.close()
+    assert decode(body).age_ms == pytest.approx(350.0)
 
 
 def test_a_subscriber_gets_them() -> None:

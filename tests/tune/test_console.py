@@ -130,6 +130,18 @@ def test_too_many_cameras_are_said_to_be_too_many(
     assert "it was not run" in shown
 
 
+def test_an_age_that_cannot_be_kept_is_named(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path.write_text('cameras: {door: {source: "rtsp://192.0.2.1/x", max_age_s: 0.05}}')
+    good, _ = run(path, measure=Pretended(1.0), check=False)
+    shown = capsys.readouterr().out
+    assert not good
+    assert "no setting can keep max_age_s here" in shown
+    assert "watch fewer cameras" not in shown
+    assert "`motion`: it is counted on that something moves all the time" in shown
+
+
 def test_what_the_device_said_is_passed_on(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(path, measure=Pretended(warning="no GPU was found; mend the driver"))
     assert capsys.readouterr().out.count("no GPU was found; mend the driver") == 1

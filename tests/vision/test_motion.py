@@ -241,6 +241,17 @@ def test_a_gap_a_leap_back_and_another_size_begin_anew() -> None:
     assert gate.wakes == 0
 
 
+def test_pictures_that_nobody_wants_are_no_gap() -> None:
+    gate, wanted = MotionGate(floor_fps=0.1), []
+    for n in range(600):  # 15 a second, of which one in three seconds is wanted
+        if n % 45:
+            gate.passed(n / FPS)
+            assert gate.still is (n > 45)
+        else:
+            wanted.append(gate.wants(cells(room()), n / FPS))
+    assert wanted == [True, False, False, True] + [False, False, True] * 3 + [False]
+
+
 def test_a_picture_without_brightness_is_wanted() -> None:
     gate = MotionGate()
     assert all(gate.wants(None, n / FPS) for n in range(40))
