@@ -175,6 +175,8 @@ class Watch:
         log = get_logger("console")
         while not self._stop.wait(LOG_EVERY_S):
             for camera in self._read().cameras:
+                if camera.source.state in ("ended", "stopped"):
+                    continue  # its last line has said so
                 log.info(
                     "camera_status",
                     camera=camera.name,

@@ -25,7 +25,7 @@ MEANINGS = {
     "camera_stopped": "It is read no more.",
     "camera_removed": "It was taken out of the configuration; what became of its frames.",
     "camera_replaced": "Its lines in the configuration changed; what became of its frames.",
-    "camera_status": "Each ten seconds, where no terminal shows the table: what the camera does.",
+    "camera_status": "Each ten seconds, where no terminal shows the table: what a camera does that did not end and was not stopped.",
     "cameras_left_behind": "A stop did not wait for these: a dial cannot be interrupted.",
     "file_damaged": "Packets of a file gave no picture.",
     "hardware_decoding_unavailable": "The GPU does not decode this camera; the CPU does.",
@@ -65,6 +65,9 @@ MEANINGS = {
 }  # fmt: skip
 """What each event means, in a sentence; one that the code does not know is an error, and so is
 one of the code that is not here."""
+
+CAMERA_LINES = frozenset({"camera", "url"})
+"""What each line of a live camera carries (streamer/capture/reconnect.py)."""
 
 HEAD = """\
 # Log lines
@@ -108,14 +111,45 @@ def lines_of(text: str) -> Iterator[Line]:
         arguments = list(node.args)
         if node.func.attr == "say" and len(arguments) == 2:
             level, stage = ast.literal_eval(arguments.pop(0)), "capture"
+            always = CAMERA_LINES
         elif node.func.attr in LEVELS and len(arguments) == 1:
             level, stage = node.func.attr, _stage(node.func.value, tree)
+            always = _bound(tree)
         else:
             continue
-        fields = frozenset(word.arg for word in node.keywords if word.arg not in (None, "exc_info"))
+        fields = {str(word.arg) for word in node.keywords if word.arg is not None}
+        for word in node.keywords:
+            if word.arg is None and isinstance(word.value, ast.Name):
+                fields |= _keys(word.value.id, inside.get(node))
+        fields = (fields | always) - {"exc_info"}
         for event in _names(arguments[0], inside.get(node), tree):
             if event.isidentifier() and event.islower():
-                yield Line(event, level, stage, frozenset(str(field) for field in fields))
+                yield Line(event, level, stage, frozenset(fields))
+
+
+def _keys(name: str, function: ast.FunctionDef | None) -> set[str]:
+    """The keys that ``function`` puts into its mapping ``name``, given on as ``**name``."""
+    found: set[str] = set()
+    for node in ast.walk(function) if function is not None else ():
+        if not isinstance(node, ast.Assign | ast.AnnAssign):
+            continue
+        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+            if isinstance(target, ast.Subscript) and getattr(target.value, "id", "") == name:
+                found.add(str(ast.literal_eval(target.slice)))
+            elif getattr(target, "id", "") == name and isinstance(node.value, ast.Dict):
+                found |= {str(ast.literal_eval(key)) for key in node.value.keys if key}
+    return found
+
+
+def _bound(tree: ast.Module) -> set[str]:
+    """What the loggers of a module are bound to: all its lines carry that."""
+    return {
+        str(word.arg)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "bind"
+        and "get_logger" in ast.dump(node.func)
+        for word in node.keywords if word.arg is not None
+    }  # fmt: skip
 
 
 def _names(node: ast.expr, function: ast.FunctionDef | None, tree: ast.Module) -> Iterator[str]:
