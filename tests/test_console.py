@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import io
+import json
+import logging
+import threading
 from typing import Any
 
 import pytest
+import structlog
 from rich.console import Console
 
-from streamer.console import ledger_lines, ledger_table, live_table, print_ledger
+from streamer import console
+from streamer.console import Watch, ledger_lines, ledger_table, live_table, print_ledger
 from streamer.flow.channel import ChannelStats
 from streamer.flow.ledger import Ledger
 from streamer.flow.meters import Durations
+from streamer.log import configure
 from streamer.status import CameraStatus, SourceState, Status
 
 
@@ -51,6 +57,33 @@ def test_the_live_table_names_state_rates_and_drops() -> None:
     door = next(line for line in shown.splitlines() if "door" in line)
     assert door.split() == ["door", "live", "25.0", "12.5", "2", "21", "-", "3", "1"]
     assert "backing off: refused" in shown
+
+
+def test_without_a_terminal_cameras_that_did_not_end_have_lines_with_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    over = [camera(state, source=SourceState(state, 0.0)) for state in ("ended", "stopped")]
+    monkeypatch.setattr(console, "LOG_EVERY_S", 0.0)
+    asked, twice = [], threading.Event()
+
+    def read() -> Status:
+        asked.append(1)
+        if len(asked) > 2:
+            twice.set()
+        return status(*over, camera("door"))
+
+    out, handlers = io.StringIO(), list(logging.getLogger().handlers)
+    try:
+        configure(out, json=True)
+        with Watch(read):
+            assert twice.wait(20)
+    finally:
+        structlog.reset_defaults()
+        logging.getLogger().handlers = handlers
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert lines
+    assert {line["camera"] for line in lines} == {"door"}
+    assert (lines[0]["p50_ms"], lines[0]["p99_ms"]) == (21, None)
 
 
 def test_the_ledger_says_when_it_closes_and_when_not() -> None:

@@ -71,6 +71,18 @@ def test_each_alert_has_a_severity_and_a_section_of_the_runbook() -> None:
         assert alert["annotations"]["summary"]
 
 
+def test_what_is_red_when_something_is_wrong_does_not_say_0_of_nothing() -> None:
+    """A streamer that is dead has no series, and a 0 in their place would be green."""
+    panels = {p["title"]: p for p in json.loads((DASHBOARDS / "fleet.json").read_text())["panels"]}
+    for title in ("Not answering", "Not live", "Cameras live"):
+        (target,) = panels[title]["targets"]
+        assert "vector(" not in target["expr"], title
+    assert 'up{job="streamer"' in panels["Not answering"]["targets"][0]["expr"]
+    for name in ("fleet", "camera"):
+        first = json.loads((DASHBOARDS / f"{name}.json").read_text())["panels"][1]
+        assert first["targets"][0]["expr"].count("ALERTS{") == 1
+
+
 def test_every_metric_that_is_asked_for_exists_with_the_labels_it_is_asked_by() -> None:
     known = {metric.name: set(metric.labels) for metric in METRICS}
     texts = [alert["expr"] for alert in ALERTS.values()]
