@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from streamer.cameras import Cameras
 from streamer.capture.reach import Reach, addresses_of
-from streamer.capture.urls import endpoint_of, scheme_of
+from streamer.capture.urls import endpoint_of, scheme_of, synthetic_options
 from streamer.config import Camera, parse_camera
 from streamer.config_sections import CAMERA_NAME
 from streamer.errors import ConfigError
@@ -20,6 +20,9 @@ from streamer.web.cameras_api import CameraFault
 from streamer.web.openapi import MOST_INPUT
 
 _KINDS: Final = {"synthetic": "test", "demo": "test", "webcam": "webcam", "file": "file"}
+MOST_DRAWN: Final = 1920 * 1080 * 30
+"""Pixels a second of a synthetic camera that is added over HTTP: more is work for a whole core."""
+
 LOOK_UP_S: Final = 3.0
 """Longest wait for the name of a camera that is to be added, seconds."""
 
@@ -130,6 +133,14 @@ class OpenCameras:
                 f"{where}.input_size: over HTTP it is {MOST_INPUT} at most; set a larger one in "
                 "the configuration file",
             )
+        if scheme_of(url) == "synthetic":
+            drawn = synthetic_options(url)
+            if drawn.width * drawn.height * drawn.fps > MOST_DRAWN:
+                raise CameraFault(
+                    403,
+                    f"{where}.source: over HTTP a synthetic camera draws 1920x1080 pixels 30 times "
+                    "a second at most; ask for fewer",
+                )
         if camera.ca_file is not None and "file" not in self._sources:
             raise CameraFault(403, f"{where}.ca_file: no file may be named over HTTP; leave it out")
         if kind == "network" and self._reach.denied(self._addresses(url)):

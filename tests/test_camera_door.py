@@ -112,6 +112,8 @@ def test_a_camera_is_added_with_the_addresses_it_may_have() -> None:
         ("http://169.254.169.254/latest", 403),
         ("rtsp://inside/x", 403),
         ("rtsp://both/x", 403),
+        ("synthetic:?fps=240&size=8192x8192", 403),
+        ("synthetic:?fps=31&size=1920x1080", 403),
         ("concat:/etc/hosts|/etc/passwd", 422),
         ("gopher://10.0.0.1/", 422),
         ("rtsp:10.0.0.1/x", 422),
@@ -128,9 +130,14 @@ def test_what_was_allowed_may_be() -> None:
     roster = FakeRoster()
     all_kinds = ("network", "test", "webcam", "file")
     opened = door(roster, sources=all_kinds, reach=Reach((ip_network("127.0.0.0/8"),)))
-    for number, source in enumerate(("clip.mp4", "webcam:0", "demo:", "rtsp://127.0.0.1/x")):
+    for number, source in enumerate(
+        (
+            "clip.mp4", "webcam:0", "demo:", "rtsp://127.0.0.1/x",
+            "synthetic:?fps=30&size=1920x1080",
+        )
+    ):  # fmt: skip
         opened.add(f"c{number}", {"source": source})
-    assert len(roster.there) == 4
+    assert len(roster.there) == 5
     assert refused(opened, "rtsp://10.0.0.1/x").status == 403
 
 

@@ -12,6 +12,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState
 
+from streamer.web.readings import to_bytes
+
 MAX_CONNECTIONS: Final = 256
 """File descriptors are for cameras too: for one more, one that asks nothing has to go."""
 _REQUEST_LIMIT_S: Final = 10.0
@@ -72,6 +74,23 @@ class Connection(H11Protocol):
         """Read on; a request that has begun must end in time."""
         super().data_received(data)
         self._watch_request()
+
+    def send_400_response(self, _: str) -> None:
+        """Say that this is no HTTP, as JSON like every other refusal; then close."""
+        body = to_bytes({"error": "this cannot be read as HTTP/1.1; send a request that can"})
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+        ]
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):  # else an answer has begun
+            for event in (
+                h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
+                h11.Data(data=body),
+                h11.EndOfMessage(),
+            ):
+                self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timer."""

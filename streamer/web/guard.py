@@ -41,6 +41,7 @@ _HEADERS: Final = (
 
 _ONCE: Final = frozenset((b"host", b"origin", b"content-length", b"authorization", b"content-type"))
 
+SOCKET_PATH: Final = "/ws/live"
 DETECT_PATHS: Final = frozenset(("/detect", "/api/v1/detect"))
 OPEN_PATHS: Final = frozenset(("/healthz", "/readyz", "/login", "/logout"))
 """Whoever runs us asks the first two, and they name nobody; nobody is logged in at the others."""
@@ -177,6 +178,10 @@ class Guard:
         length = _length(headers)
         if length is None:
             return Refusal(400, "the Content-Length is no number; send the length of the body")
+        if b"transfer-encoding" in headers and b"content-length" in headers:
+            return Refusal(400, "Content-Length and Transfer-Encoding both came; send one of them")
+        if scope["type"] == "websocket" and scope["path"] != SOCKET_PATH:
+            return Refusal(404, f"there is no WebSocket at this path; it is at {SOCKET_PATH}")
         limit = _body_limit(method, scope["path"])
         if length > limit or (not limit and b"transfer-encoding" in headers):
             return Refusal(413, (

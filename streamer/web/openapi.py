@@ -208,6 +208,28 @@ EVENTS: Final[dict[int | str, dict[str, Any]]] = {
     },
     **faults(422, 503),
 }
+_BYTES: Final = {"schema": {"type": "string", "format": "binary"}}
+SNAPSHOT: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "A picture", "content": {"image/jpeg": _BYTES}},
+    **faults(404, 422, 503),
+}
+MJPEG: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "Pictures without end",
+        "content": {"multipart/x-mixed-replace": _BYTES},
+    },
+    **faults(404, 422, 503),
+}
+METRICS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "Every metric",
+        "content": {
+            "text/plain": {"schema": {"type": "string"}},
+            "application/openmetrics-text": {"schema": {"type": "string"}},
+        },
+    },
+    **faults(),
+}
 DETECTED: Final = answers(Answer, "The faces", 400, 408, 413, 415, 503)
 
 

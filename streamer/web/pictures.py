@@ -5,13 +5,16 @@ Every option is bounded; :data:`OPTIONS` says of each what may be asked for.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import BeforeValidator
 from starlette.exceptions import HTTPException
 
 from streamer.web.feeds import MAX_FPS, MJPEG_TYPE, MjpegResponse
 from streamer.web.live import MAX_QUALITY, MAX_WIDTH, MIN_QUALITY, MIN_WIDTH, Wish
+from streamer.web.openapi import MJPEG, SNAPSHOT
 from streamer.web.viewers import Full, Viewers
 
 MIN_FPS: Final = 0.1
@@ -24,17 +27,30 @@ OPTIONS: Final = {
 }
 """What is answered, with 422, to an option that is none: its text is not sent back."""
 
-_GET: Final = ["GET", "HEAD"]
+
+def _written_whole(value: object) -> object:
+    """A number that is written with digits alone: pydantic takes 640.0 and yes for numbers too."""
+    if isinstance(value, str) and _WHOLE.fullmatch(value) is None:
+        raise ValueError
+    return value
+
+
+_WHOLE: Final = re.compile(r"-?[0-9]+", re.ASCII)
+_WRITTEN_WHOLE: Final = BeforeValidator(_written_whole)
 _Width = Annotated[
-    int, Query(ge=MIN_WIDTH, le=MAX_WIDTH, description="pixels, rounded up to a multiple of 160")
+    int,
+    Query(ge=MIN_WIDTH, le=MAX_WIDTH, description="pixels, rounded up to a multiple of 160"),
+    _WRITTEN_WHOLE,
 ]
 _Quality = Annotated[
-    int, Query(ge=MIN_QUALITY, le=MAX_QUALITY, description="of the JPEG, rounded up to 5s")
+    int,
+    Query(ge=MIN_QUALITY, le=MAX_QUALITY, description="of the JPEG, rounded up to 5s"),
+    _WRITTEN_WHOLE,
 ]
 _Fps = Annotated[
     float, Query(ge=MIN_FPS, le=MAX_FPS, allow_inf_nan=False, description="most pictures a second")
 ]
-_Boxes = Annotated[bool, Query(description="draw what was found")]
+_Boxes = Annotated[int, Query(ge=0, le=1, description="1: draw what was found"), _WRITTEN_WHOLE]
 
 
 def picture_routes(viewers: Viewers) -> APIRouter:
@@ -47,11 +63,13 @@ def picture_routes(viewers: Viewers) -> APIRouter:
             raise HTTPException(404, "there is no camera of that name; /api/v1/status lists them")
         return camera
 
-    @routes.api_route("/api/v1/cameras/{name}/snapshot.jpg", methods=_GET)
+    @routes.get("/api/v1/cameras/{name}/snapshot.jpg", responses=SNAPSHOT, response_class=Response)
+    @routes.head("/api/v1/cameras/{name}/snapshot.jpg", include_in_schema=False)
     async def snapshot(
-        name: str, width: _Width = 640, quality: _Quality = 80, boxes: _Boxes = True
+        name: str, width: _Width = 640, quality: _Quality = 80, boxes: _Boxes = 1
     ) -> Response:
-        shown = await viewers.picture(known(name), Wish(width, quality, boxes))
+        """Its newest picture; one that is not live says so in its pixels."""
+        shown = await viewers.picture(known(name), Wish(width, quality, boxes == 1))
         if shown is None:
             raise HTTPException(503, "this camera has no picture yet; try again when it is live")
         return Response(
@@ -66,19 +84,21 @@ def picture_routes(viewers: Viewers) -> APIRouter:
             },
         )
 
-    @routes.api_route("/api/v1/cameras/{name}/live.mjpg", methods=_GET)
+    @routes.get("/api/v1/cameras/{name}/live.mjpg", responses=MJPEG, response_class=Response)
+    @routes.head("/api/v1/cameras/{name}/live.mjpg", include_in_schema=False)
     async def mjpeg(
         request: Request,
         name: str,
         width: _Width = 640,
         quality: _Quality = 80,
-        boxes: _Boxes = True,
+        boxes: _Boxes = 1,
         fps: _Fps = MAX_FPS,
     ) -> Response:
+        """Its pictures without end, the newest only, for an ``img`` of any page."""
         known(name)
         if request.method == "HEAD":
             return Response(media_type=MJPEG_TYPE, headers={"cache-control": "no-store"})
-        wish = Wish(width, quality, boxes)
+        wish = Wish(width, quality, boxes == 1)
         try:
             return MjpegResponse(viewers, viewers.enter("mjpeg"), name, wish, fps=fps)
         except Full:

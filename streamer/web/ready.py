@@ -18,10 +18,12 @@ def readiness(status: Status) -> dict[str, str]:
     """What is wrong by the name of the check, and an empty text for each that is well.
 
     ``model``: it runs, on the device that was asked for. ``cameras``: at least one is live, or
-    there are none. ``results``: the newest result of one of the live ones is fresh. ``sinks``:
-    all of them run. No text names a camera, so that anybody may be told.
+    none is to be: those that were paused on purpose count for nothing. ``results``: the newest
+    result of one of the live ones is fresh. ``sinks``: all of them run. No text names a camera,
+    so that anybody may be told.
     """
-    live = [camera for camera in status.cameras if camera.source.state == "live"]
+    wanted = [camera for camera in status.cameras if camera.source.state != "stopped"]
+    live = [camera for camera in wanted if camera.source.state == "live"]
     ages = [c.newest_age_s for c in live if c.newest_age_s is not None]
     stopped = [sink.name for sink in status.sinks if not sink.running]
     problems = {"model": "", "cameras": "", "results": "", "sinks": ""}
@@ -31,8 +33,8 @@ def readiness(status: Status) -> dict[str, str]:
         problems["model"] = (
             f"runs on {status.provider}, and {status.requested_device} was asked for"
         )
-    if status.cameras and not live:
-        problems["cameras"] = f"none of {len(status.cameras)} is live; see /api/v1/status"
+    if wanted and not live:
+        problems["cameras"] = f"none of {len(wanted)} is live; see /api/v1/status"
     if live and (not ages or min(ages) > FRESH_S):
         newest = f"is {min(ages):.0f} s old" if ages else "has not come yet"
         problems["results"] = f"the newest one {newest}; see /api/v1/status"

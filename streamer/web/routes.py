@@ -16,7 +16,8 @@ from starlette.routing import Match
 from streamer import __version__
 from streamer.status import Status
 from streamer.web.feeds import feed_socket
-from streamer.web.openapi import ALIVE, READY, STATUS
+from streamer.web.guard import SOCKET_PATH
+from streamer.web.openapi import ALIVE, METRICS, READY, STATUS
 from streamer.web.pictures import OPTIONS, picture_routes
 from streamer.web.readings import status_json, to_bytes
 from streamer.web.ready import STUCK_S, readiness_json
@@ -99,8 +100,10 @@ def build_app(
         reading = await asyncio.get_running_loop().run_in_executor(pool, status)
         return _json(*readiness_json(reading))
 
-    @app.api_route("/metrics", methods=_GET, include_in_schema=False)
+    @app.get("/metrics", responses=METRICS, response_class=Response)
+    @app.head("/metrics", include_in_schema=False)
     async def scrape(request: Request) -> Response:
+        """Every metric, for Prometheus; as OpenMetrics where Accept asks for it."""
         accept = request.headers.get("accept", "")
         loop = asyncio.get_running_loop()
         body, kind = await loop.run_in_executor(pool, metrics, accept)
@@ -113,11 +116,11 @@ def build_app(
         reading = await asyncio.get_running_loop().run_in_executor(pool, status)
         return _json(200, status_json(reading, now=live.clock()))
 
-    app.include_router(picture_routes(viewers), include_in_schema=False)
+    app.include_router(picture_routes(viewers))
     for router in routers:
         app.include_router(router)
 
-    @app.websocket("/ws/live")
+    @app.websocket(SOCKET_PATH)
     async def watch(socket: WebSocket) -> None:
         await feed_socket(viewers, socket)
 

@@ -25,6 +25,9 @@ def test_every_path_of_the_api_is_there_and_every_reference_leads_somewhere(live
     assert {(path, method) for path, methods in spec["paths"].items() for method in methods} == {
         ("/healthz", "get"),
         ("/readyz", "get"),
+        ("/metrics", "get"),
+        ("/api/v1/cameras/{name}/snapshot.jpg", "get"),
+        ("/api/v1/cameras/{name}/live.mjpg", "get"),
         ("/detect", "post"),
         ("/api/v1/detect", "post"),
         ("/api/v1/status", "get"),

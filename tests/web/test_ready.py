@@ -22,6 +22,7 @@ def reading(**changes: Any) -> Any:
     return replace(status, **top)
 
 
+PAUSED = SourceState("stopped", time.monotonic())
 DOWN = SourceState("backing_off", time.monotonic(), "stall")
 
 
@@ -35,6 +36,8 @@ DOWN = SourceState("backing_off", time.monotonic(), "stall")
         ({"requested_device": "cuda:1", "provider": "cuda"}, set()),
         ({"a_newest_age_s": 99.0}, set()),
         ({"a_source": DOWN, "b_source": DOWN}, {"cameras"}),
+        ({"a_source": PAUSED, "b_source": PAUSED}, set()),
+        ({"a_source": PAUSED, "b_source": DOWN}, {"cameras"}),
         ({"a_newest_age_s": 11.0, "b_newest_age_s": 99.0}, {"results"}),
         ({"a_newest_age_s": None, "b_newest_age_s": None}, {"results"}),
         ({"a_source": DOWN, "b_newest_age_s": 99.0}, {"results"}),
