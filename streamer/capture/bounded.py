@@ -44,10 +44,22 @@ class BoundedWay:
             raise self._lost("has an address that a camera added over HTTP may not have")
         # A certificate names the camera by its name: over HTTPS that alone says who it is.
         camera = canonical_url(url, None if self._scheme == "https" else addresses[0])
-        if self._scheme in ("http", "https"):
-            yield camera, camera  # ffmpeg.live_options lets it not be sent on
-            return
         lost = None
+        if self._scheme in ("http", "https"):
+            try:
+                yield camera, camera  # ffmpeg.live_options lets it not be sent on
+            except SourceLost as error:
+                lost = error
+            if lost is not None and lost.reason in ("unreachable", "error"):
+                # FFmpeg does not say which: a redirect is to it an error of input, a playlist none.
+                raise SourceLost(
+                    lost.reason,
+                    f"{lost}; or it sends streamer on by a redirect or a playlist, which a camera "
+                    "added over HTTP may not; see docs/http.md",
+                )
+            if lost is not None:
+                raise lost
+            return
         with closing(self._relay(addresses[0], timeout_s)) as relay:
             try:
                 yield camera, relayed_url(url, relay.endpoint)
