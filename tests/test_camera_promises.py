@@ -225,12 +225,14 @@ def test_the_age_is_of_what_was_published_of_a_look_or_of_a_frame_seen_to_be_sti
         still_job(work, 103.0, 3),
         Job(frame(104.0, 4), work),
     ]
-    ages = []
+    ages, found = [], []
     for result in outcomes(work, jobs):
+        found.append(scene.line.result_age_s(110.0))
         before = scene.line.status(110.0).newest_age_s
         written(result, meters)
         ages.append((before, scene.line.status(110.0).newest_age_s))
     assert ages == [(None, 10.0), (10.0, 10.0), (10.0, 10.0), (10.0, 7.0), (7.0, 6.0)]
+    assert found == [10.0, 10.0, 10.0, 7.0, 6.0]  # by which overload is told, whatever sinks do
 
 
 def written(result: Result, meters: CameraMeters) -> None:
@@ -324,3 +326,14 @@ def test_who_is_there_at_every_look_keeps_the_id_however_far_apart_looks_are(
         slow.wait(1 / fps)
     assert slow.told() == [("appeared", 1)]
     assert slow.line.meters.faces_total == 4
+
+
+def test_a_camera_that_sends_a_frame_in_three_seconds_is_followed_once_that_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slow = Slow(monkeypatch)
+    for _ in range(5):
+        slow.frame(busy_s=0.1)
+        slow.wait(3.0)
+    slow.wait(6.0)
+    assert slow.told() == [("appeared", 1), ("left", 1), ("appeared", 2), ("left", 2)]
