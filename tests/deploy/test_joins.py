@@ -39,7 +39,7 @@ KNOWN_TO_MEDIAMTX = {
     "logLevel", "rtsp", "rtspTransports", "rtspAddress", "rtmp", "hls", "webrtc", "srt", "api",
     "metrics", "pprof", "playback", "paths",
 }  # fmt: skip
-"""Keys that MediaMTX 1.11 to 1.18 take; it ends on others. Look them up before you add one."""
+"""Keys of the mediamtx.yml that came with 1.11 and later; it ends on others. Look up what you add."""
 
 
 def _mounted(service: str, inside: str) -> str:
