@@ -39,7 +39,7 @@ KNOWN_TO_MEDIAMTX = {
     "logLevel", "rtsp", "rtspTransports", "rtspAddress", "rtmp", "hls", "webrtc", "srt", "api",
     "metrics", "pprof", "playback", "paths",
 }  # fmt: skip
-"""Keys of the mediamtx.yml that came with 1.11 and later; it ends on others. Look up what you add."""
+"""Keys of the mediamtx.yml that came with 1.11 and later; it ends on others. Look up new ones."""
 
 
 def _mounted(service: str, inside: str) -> str:
