@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import Any
 
 import httpx
@@ -128,14 +128,16 @@ def test_a_change_is_json_and_says_so(api, kind):
 def test_changes_are_made_one_at_a_time_and_few_wait(api, door, monkeypatch):
     monkeypatch.setattr(streamer.web.cameras_api, "MOST_CHANGES", 2)
     door.go_on.clear()
-    with ThreadPoolExecutor(2) as pool:
-        waiting = [
-            pool.submit(api.post, f"/cameras/new-{n}", json={"source": "demo:"}) for n in range(2)
+    with ThreadPoolExecutor(3) as pool:
+        asked = [
+            pool.submit(api.post, f"/cameras/new-{n}", json={"source": "demo:"}, timeout=30)
+            for n in range(3)
         ]
-        until(lambda: api.post("/cameras/late", json={"source": "demo:"}).status_code == 503)
+        done, waiting = wait(asked, 30, return_when=FIRST_COMPLETED)
+        assert [d.result().status_code for d in done] == [503]
         assert api.get("/cameras").status_code == 200  # reading goes on
         door.go_on.set()
-        assert [w.result(10).status_code for w in waiting] == [201, 201]
+        assert [w.result(30).status_code for w in waiting] == [201, 201]
 
 
 def test_nothing_can_be_changed_where_that_is_switched_off(server):
