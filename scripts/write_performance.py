@@ -79,7 +79,7 @@ def page(kept: Mapping[str, Any]) -> str:
     """The whole document."""
     lines = [HEAD, f"Taken on {kept['machine']}."]
     loads = [kept[part]["load_before"] for part in PARTS if part in kept]
-    if max(loads, default=0.0) > 1.0:
+    if max(loads, default=0.0) > 2.0:
         lines[-1] += (
             " The machine did other work meanwhile, which the load says: absolute figures are worse"
             " than those of a quiet one, ratios scatter more."
