@@ -130,6 +130,7 @@ def capture(
     lost before they came here; they count as dropped. ``position`` is where the numbers begin, and
     goes on with them.
     """
+    view: tuple[int, int, int] | None = None
     for frame in source.frames(stop):
         captured.tick()
         if frame.index > position.index:  # decoded in another process, and no room on the way
@@ -138,6 +139,8 @@ def capture(
         file_at = None if source.live else frame.pts
         at = frame.captured_at if file_at is None else file_at
         looks, now = wants(at), work()
+        if _view(frame) != view:  # what was known of it says nothing of this one
+            view, looks = _view(frame), True
         stands = now is not None and still is not None and still(frame, at, looks)
         compared, looks = looks and stands, looks and not stands
         if now is None:
