@@ -25,6 +25,7 @@ import av
 from benchmarks.cameras_score import Heard, Score, hopeless, score
 from benchmarks.peers import ROOT, RUNNERS, PeerFailed, Side, last_error
 from streamer.client import NothingHeard, subscribe
+from streamer.cores import busy_s
 
 FPS: Final = 15
 """Frames a second of each camera."""
@@ -178,7 +179,7 @@ class _Spent:
         self._before = self._now()
 
     def _now(self) -> tuple[float, float, float | None]:
-        return _cpu_s(self._pid), time.process_time(), _busy_s()
+        return _cpu_s(self._pid), time.process_time(), busy_s()
 
     def cores(self, seconds: float) -> tuple[float, float | None]:
         """Cores that each kept busy on average over ``seconds``."""
@@ -301,18 +302,3 @@ def _cpu_s(pid: int) -> float:
     except OSError:
         return 0.0
     return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
-def _busy_s() -> float | None:
-    """Seconds that our cores were busy with anything, or taken by the host; None if unknown."""
-    ours = {f"cpu{number}" for number in os.sched_getaffinity(0)}
-    busy = 0
-    try:
-        lines = Path("/proc/stat").read_text().splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        name, *ticks = line.split()
-        if name in ours:  # user nice system idle iowait irq softirq steal; guests are in user
-            busy += sum(int(t) for n, t in enumerate(ticks[:8]) if n not in (3, 4))
-    return busy / _TICKS

@@ -38,6 +38,7 @@ from rich.table import Table
 from streamer.cores import usable_cores
 from streamer.errors import StreamerError
 from streamer.inference.registry import locate
+from streamer.models.plot import sheet
 from streamer.resources import resource
 from tests.evaluate import Boxes, Score, load_truth, score_frames
 
@@ -216,11 +217,7 @@ def plot_svg(summary: Mapping[str, Any], title: str) -> str:
     height = top + row * len(summary) + 24
     width = left + 2 * panel + gap + 70
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="13" fill="#222">',
-        f"<title>{escape(title)}</title>",
-        '<rect width="100%" height="100%" fill="#fff"/>',
-        f'<text x="20" y="28" font-size="16" font-weight="bold">{escape(title)}</text>',
+        *sheet(width, height, title),
     ]
     for n, name in enumerate(summary):
         y = top + row * (n + 0.5) + 4

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from xml.sax.saxutils import escape
 
-from streamer.models.plot import COLOURS
+from streamer.models.plot import COLOURS, sheet
 
 _LEFT, _TOP, _PANEL, _HIGH, _GAP, _NAMES = 60, 96, 260, 260, 160, 120  # pixels
 _NAME_PX = 14  # least distance of two names
@@ -51,11 +51,7 @@ def plot_svg(panels: Sequence[Panel], *, title: str, note: str) -> str:
     width = _LEFT + len(panels) * (_PANEL + _GAP) - _GAP + _NAMES
     height = _TOP + _HIGH + 76
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="13" fill="#222">',
-        f"<title>{escape(title)}</title>",
-        '<rect width="100%" height="100%" fill="#fff"/>',
-        f'<text x="20" y="28" font-size="16" font-weight="bold">{escape(title)}</text>',
+        *sheet(width, height, title),
         f'<text x="20" y="50" fill="#666">{escape(note)}</text>',
     ]
     for n, panel in enumerate(panels):

@@ -17,6 +17,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from streamer.models.plot import sheet
+
 ROOT = Path(__file__).resolve().parent.parent
 BENCH = ROOT / "build" / "bench"
 PARTS = ("bench", "peers", "cameras")
@@ -207,11 +209,7 @@ def held_svg(cameras: Mapping[str, Any]) -> str:
     height, width = top + row * len(sides) + 20, left + panel + 70
     title = f"720p cameras at {cameras['fps']} fps that {cameras['cores']} cores hold"
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="13" fill="#222">',
-        f"<title>{escape(title)}</title>",
-        '<rect width="100%" height="100%" fill="#fff"/>',
-        f'<text x="20" y="28" font-size="16" font-weight="bold">{escape(title)}</text>',
+        *sheet(width, height, title),
     ]
     scale = panel / max(1, *(side["cameras_held"] for side in sides.values()))
     for n, (name, side) in enumerate(sides.items()):

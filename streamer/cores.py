@@ -57,6 +57,24 @@ def cpu_quota(root: Path = _ROOT) -> float | None:
     return min(found, default=None)
 
 
+def busy_s() -> float | None:
+    """Seconds so far that the cores of this process were busy with anything, or taken by the host.
+
+    Of whatever process. None where nobody tells. Source: proc(5), ``/proc/stat``.
+    """
+    ours = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+    busy = 0
+    try:
+        lines = Path("/proc/stat").read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        name, *ticks = line.split()
+        if name in ours:  # user nice system idle iowait irq softirq steal; guests are in user
+            busy += sum(int(t) for n, t in enumerate(ticks[:8]) if n not in (3, 4))
+    return busy / os.sysconf("SC_CLK_TCK")
+
+
 def memory(root: Path = _ROOT) -> Memory:
     """Free memory and the limit: the machine's own, or less where a control group says so.
 

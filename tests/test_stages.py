@@ -389,6 +389,32 @@ def test_frames_that_were_lost_before_they_came_here_are_counted() -> None:
     assert ledger.closes
 
 
+def test_the_first_frame_of_another_resolution_is_looked_at_whatever_pacing_says() -> None:
+    small, large = picture(), ArrayPicture(np.zeros((96, 128, 3), np.uint8))
+    assert (small.width, small.height) != (large.width, large.height)
+    lanes: FanIn[Job] = FanIn("infer")
+    lane = lanes.add_lane("cam", capacity=9, overflow="block")
+    meters = CameraMeters(Rate(time.monotonic), Rate(time.monotonic), Durations())
+    work = CameraWork(FakeDetector(), FaceTracker(), meters, fills=True)
+    source = ListSource([small, small, large, large], camera="cam", live=False)
+    capture(
+        source,
+        lane,
+        lambda at: False,
+        lambda: work,
+        meters.captured,
+        Position(),
+        stop=threading.Event(),
+    )
+    lanes.close(lanes=True)
+    looks = []
+    for batch in lanes.batches(1):
+        with batch:
+            looks.append(batch.items[0].looks)
+            batch.settle(0, "detected")
+    assert looks == [True, False, True, False]
+
+
 def test_a_sink_that_gathers_is_given_bursts() -> None:
     class Gathers(CollectingSink):
         apart_s = 0.0

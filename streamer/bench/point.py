@@ -24,7 +24,7 @@ from streamer.capacity import Point, quantile
 from streamer.capture.memory import limit_arenas
 from streamer.capture.urls import synthetic_options
 from streamer.config import Config
-from streamer.cores import affinity, cpu_quota, memory
+from streamer.cores import affinity, busy_s, cpu_quota, memory
 from streamer.errors import DeviceError, StageFailure
 from streamer.status import Status
 
@@ -120,9 +120,9 @@ def measure(
             if ended.wait(0.05):
                 break
         ended.wait(warm_s)
-        before, used_before, busy_before = app.status(), processor_time(), _machine_busy()
+        before, used_before, busy_before = app.status(), processor_time(), busy_s()
         ended.wait(seconds)
-        after, used_after, busy_after = app.status(), processor_time(), _machine_busy()
+        after, used_after, busy_after = app.status(), processor_time(), busy_s()
         took_s = after.uptime_s - before.uptime_s
         used = {name: max(0.0, t - used_before[name]) / took_s for name, t in used_after.items()}
         cores = float(affinity())
@@ -259,18 +259,3 @@ def _children() -> list[tuple[int, int]]:
     """Ticks and resident pages of each process that this one has started and that still runs."""
     found = (_stat(path) for path in Path("/proc").glob("[0-9]*/stat"))
     return [(ticks, pages) for _, parent, ticks, pages in found if parent == os.getpid()]
-
-
-def _machine_busy() -> float | None:
-    """Seconds so far that our cores were busy with anything; None where nobody tells it."""
-    ours = {f"cpu{number}" for number in os.sched_getaffinity(0)}
-    busy = 0
-    try:
-        lines = Path("/proc/stat").read_text().splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        name, *ticks = line.split()
-        if name in ours:  # user nice system idle iowait irq softirq steal; guests are in user
-            busy += sum(int(t) for n, t in enumerate(ticks[:8]) if n not in (3, 4))
-    return busy / _TICKS

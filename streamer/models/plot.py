@@ -20,6 +20,17 @@ _ROW, _TOP, _LEFT, _PANEL, _GAP, _LABEL = 46, 92, 190, 380, 70, 34  # pixels
 _MIB: Final = 1 << 20
 
 
+def sheet(width: float, height: float, title: str) -> list[str]:
+    """The beginning of an SVG document of so many pixels: a white ground and the title."""
+    return [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        f'viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="13" fill="#222">',
+        f"<title>{escape(title)}</title>",
+        '<rect width="100%" height="100%" fill="#fff"/>',
+        f'<text x="20" y="28" font-size="16" font-weight="bold">{escape(title)}</text>',
+    ]
+
+
 def plot_svg(found: Sequence[Measurement], *, title: str) -> str:
     """An SVG document with two panels: milliseconds of one picture, and MiB of memory.
 
@@ -35,11 +46,7 @@ def plot_svg(found: Sequence[Measurement], *, title: str) -> str:
     height = _TOP + _ROW * len(models) + 50
     on_gpu = all(one.gpu_memory is not None for one in found)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="13" fill="#222">',
-        f"<title>{escape(title)}</title>",
-        '<rect width="100%" height="100%" fill="#fff"/>',
-        f'<text x="20" y="28" font-size="16" font-weight="bold">{escape(title)}</text>',
+        *sheet(width, height, title),
         *_legend(sizes, colours),
     ]
     for row, model in enumerate(models):

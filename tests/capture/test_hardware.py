@@ -26,6 +26,7 @@ from streamer.capture.planes import MOST_BYTES, Developer, write_picture
 from streamer.capture.pyav import PyAvSource, gpu_context
 from streamer.types import Frame, SourceUrl
 from tests.capture.clips import access_units, bar_of, make_clip, picture
+from tests.capture.lives import life
 from tests.capture.scripted_rtsp import Script, ScriptedRtsp
 
 HAS_CUDA = "cuda" in hwdevices_available()
@@ -178,15 +179,6 @@ def camera(port: int, decoder: str) -> PyAvSource:
         url, camera="door", live=True, decoder=decoder,
         open_timeout_s=2, read_timeout_s=1.5, first_frame_s=4,
     )  # fmt: skip
-
-
-def life(source: PyAvSource, count: int) -> list[Frame]:
-    stop, frames = threading.Event(), []
-    for frame in source.frames(stop):
-        frames.append(frame)
-        if len(frames) == count:
-            stop.set()
-    return frames
 
 
 def bars(frames: list[Frame]) -> list[int]:

@@ -23,8 +23,9 @@ from streamer.capture.relay import WINDOW, Relay, Watch, _what_came
 from streamer.capture.urls import Endpoint
 from streamer.errors import SourceLost
 from streamer.resources import resource
-from streamer.types import Frame, SourceUrl
+from streamer.types import SourceUrl
 from tests.capture.clips import access_units, bar_of
+from tests.capture.lives import life
 from tests.capture.scripted_rtsp import Script, ScriptedRtsp
 from tests.capture.test_ffmpeg import certificate
 from tests.rtsp import RtspServer
@@ -134,15 +135,6 @@ def lost(source: PyAvSource) -> SourceLost:
     return error.value
 
 
-def first(source: PyAvSource, count: int) -> list[Frame]:
-    stop, frames = threading.Event(), []
-    for frame in source.frames(stop):
-        frames.append(frame)
-        if len(frames) == count:
-            stop.set()
-    return frames
-
-
 class Turncoat(ScriptedRtsp):
     """Says ``status`` with a Location to one method only, and not at the first time."""
 
@@ -189,7 +181,7 @@ def test_a_camera_that_waits_for_the_password_first_is_seen_too(units: list[byte
 
 def test_an_honest_camera_plays_and_is_told_the_end(units: list[bytes]) -> None:
     with ScriptedRtsp(Script(units, status="401 No", refusals=1)) as server:
-        frames = first(camera(server.port), 30)
+        frames = life(camera(server.port), 30)
         assert server.gone.wait(10)
         assert server.connections == 1
     assert [bar_of(f.picture.bgr()) for f in frames] == [n % 10 for n in range(30)]
@@ -208,7 +200,7 @@ def test_pictures_are_not_looked_at(units: list[bytes]) -> None:
     """A picture may hold any bytes, and those of a redirect too."""
     tail = b"\x00\x00\x01\x06RTSP/1.0 302 Moved\nLocation: rtsp://x/\n"  # in an SEI message
     with ScriptedRtsp(Script([unit + tail for unit in units])) as server:
-        assert len(first(camera(server.port), 20)) == 20
+        assert len(life(camera(server.port), 20)) == 20
 
 
 def test_what_cannot_be_reached_says_why(free_port: int, units: list[bytes]) -> None:
@@ -322,7 +314,7 @@ def test_tls_goes_as_far_as_the_relay_and_certificates_count(
     trusted = {address: Tls(ca_file=pem) for address, (_, pem) in certificates.items()}
     with ScriptedRtsp(Script(units)) as server:
         good = camera(front(server.port, "127.0.0.1"), scheme="rtsps", tls=trusted["127.0.0.1"])
-        assert [bar_of(f.picture.bgr()) for f in first(good, 20)] == [n % 10 for n in range(20)]
+        assert [bar_of(f.picture.bgr()) for f in life(good, 20)] == [n % 10 for n in range(20)]
         heard = len(server.requests)
         for address, tls in (
             ("127.0.0.1", VERIFIED),  # nobody vouches for it
@@ -333,7 +325,7 @@ def test_tls_goes_as_far_as_the_relay_and_certificates_count(
             assert "certificate" in str(said)
         assert len(server.requests) == heard
         unasked = camera(front(server.port, "127.0.0.2"), scheme="rtsps", tls=Tls(verify=False))
-        assert len(first(unasked, 5)) == 5
+        assert len(life(unasked, 5)) == 5
 
 
 @pytest.mark.timeout(30)
@@ -387,5 +379,5 @@ def test_a_real_server_with_a_digest_login(
             SourceUrl(server.url()), camera="door", live=True, reach=ONE,
             transport=transport,  # type: ignore[arg-type]
         )  # fmt: skip
-        frames = first(source, 10)
+        frames = life(source, 10)
     assert [f.index for f in frames] == list(range(10))
