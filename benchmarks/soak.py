@@ -13,10 +13,8 @@ the kernel drops and reads again as it likes, are in the resident memory, told b
 by 5.5 MB once in 20 minutes that were level before and after.
 
 The program runs as a user's does, but for one thing: the C library is told to give each block of
-64 kB or more back to the kernel when it is freed (``GIVES_BACK``). By default it learns from the
-largest blocks seen (mallopt(3), M_MMAP_THRESHOLD) and keeps up to 32 MB for later, and where
-pictures happen to lie in that moves the reading by 1 MB from round to round, three times what 20
-minutes may grow. What is kept for ever is kept under either.
+64 kB or more back to the kernel when it is freed (``GIVES_BACK`` of tests/faults/program.py, with
+the reason: without, the reading moves by three times what 20 minutes may grow).
 
 How sure that is depends on the minutes: the table gives the 95 % interval, and says "not proven"
 when its upper end is above the bound although the middle is below.
@@ -28,7 +26,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
@@ -43,7 +40,7 @@ from rich.table import Table
 
 from tests.faults.passwords import USER, encoded_secret
 from tests.faults.process import usage
-from tests.faults.program import Program
+from tests.faults.program import GIVES_BACK, Program
 from tests.faults.proxy import FaultProxy
 from tests.faults.schedule import FAULTS, Step, Victim, play
 from tests.faults.server import ScriptedCamera
@@ -58,7 +55,6 @@ LEAVES = "well-2"
 """The one of the two cameras without faults that goes and comes as well."""
 WARM_UP = 0.3
 """Share of the rounds in which pools of memory still grow to what they need: 6 minutes of 20."""
-GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 RESULTS = Path(__file__).resolve().parent.parent / "build" / "soak" / "soak.json"
 
 
@@ -188,8 +184,7 @@ def run(minutes: float, *, leaky: bool, console: Console) -> tuple[list[Point], 
             for name, v in victims.items()
         }
         fault = "leaking" if leaky else ""
-        environ = {**os.environ, **GIVES_BACK}
-        program = stack.enter_context(Program(cameras, folder, fault=fault, environ=environ))
+        program = stack.enter_context(Program(cameras, folder, fault=fault))
         columns = (
             TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[now]}"),
             TimeRemainingColumn(),
