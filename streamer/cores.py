@@ -10,6 +10,7 @@ import math
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
@@ -34,6 +35,32 @@ def usable_cores(root: Path = _ROOT) -> int:
     """Cores worth a thread each: min(affinity, ceil(quota)), at least 1."""
     quota = cpu_quota(root)
     return affinity() if quota is None else max(1, min(affinity(), math.ceil(quota)))
+
+
+def whole(threads: int) -> tuple[int, ...]:
+    """The numbers of the cores this process may use, when ``threads`` are as many; else none.
+
+    Threads may be bound to them then, one each: whoever uses only some of the cores cannot know
+    which of them others use.
+    """
+    cores = tuple(sorted(os.sched_getaffinity(0)))
+    return cores if len(cores) == threads else ()
+
+
+@contextmanager
+def on_core(core: int) -> Iterator[None]:
+    """Bind this thread to a core while inside; where that is refused it runs anywhere."""
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {core})
+    except OSError:  # the core was taken away from this process meanwhile
+        yield
+        return
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            os.sched_setaffinity(0, before)
 
 
 def cpu_quota(root: Path = _ROOT) -> float | None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamer import cores
-from streamer.cores import Memory, affinity, cpu_quota, memory, usable_cores
+from streamer.cores import Memory, affinity, cpu_quota, memory, usable_cores, whole
 
 V2 = "30 29 0:26 {root} /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate"
 V1 = "31 29 0:27 {root} /sys/fs/cgroup/{name} rw shared:5 - cgroup cgroup rw,{name}"
@@ -122,3 +122,9 @@ def test_memory_of_cgroup_1_without_a_limit(box: Machine) -> None:
 def test_this_machine_can_be_read() -> None:
     assert 1 <= usable_cores() <= affinity()
     assert memory().free > 0
+
+
+def test_all_cores_are_whole_and_fewer_are_not() -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    assert whole(len(cores)) == tuple(cores)
+    assert whole(len(cores) + 1) == whole(len(cores) - 1) == ()

@@ -6,6 +6,7 @@ for each size, at the warm-up, against the network as it is and on the same numb
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from streamer.cores import on_core
 from streamer.types import Floats
 
 BLOCKS: Final = (16, 8)
@@ -35,15 +37,24 @@ SAME: Final = 1e-3
 """Largest difference of an output, in units of the network's own; 1e-5 is usual. A box is off by
 a fifth of it, times its anchor's side: 0.1 pixels for the largest of 512."""
 
+_ON_CORE: Final = threading.Lock()
+"""Held by the run whose thread is bound to a core."""
+
 
 class PlainNetwork:
     """An onnxruntime session that is run with arrays, by any number of threads at once."""
 
-    def __init__(self, session: Any, image: str, outputs: list[str]) -> None:
-        """``image`` and ``outputs`` are the names of its input and outputs."""
+    def __init__(
+        self, session: Any, image: str, outputs: list[str], core: int | None = None
+    ) -> None:
+        """``image`` and ``outputs`` are the names of its input and outputs.
+
+        ``core`` is the one on which a thread runs it; None: any.
+        """
         self._session = session
         self._image = image
         self._outputs = outputs
+        self._core = core
 
     def batch_size(self, pictures: int) -> int:
         """As many as there are."""
@@ -55,6 +66,16 @@ class PlainNetwork:
 
     def run(self, batch: Floats, options: Any) -> list[Floats]:
         """The outputs, as new arrays. Raises what onnxruntime raises."""
+        # Of two runs at once only one is bound: both on one core would take twice as long.
+        if self._core is None or not _ON_CORE.acquire(blocking=False):
+            return self._here(batch, options)
+        try:
+            with on_core(self._core):
+                return self._here(batch, options)
+        finally:
+            _ON_CORE.release()
+
+    def _here(self, batch: Floats, options: Any) -> list[Floats]:
         found: list[Floats] = self._session.run(self._outputs, {self._image: batch}, options)
         return found
 
@@ -81,10 +102,11 @@ class QuickNetwork(PlainNetwork):
         session: Any,
         image: str,
         outputs: list[str],
+        core: int | None,
         rewrite: Callable[[int, int, int], PlainNetwork | None],
     ) -> None:
         """Nothing is rewritten yet."""
-        super().__init__(session, image, outputs)
+        super().__init__(session, image, outputs, core)
         self._rewrite = rewrite
         self._quick: dict[tuple[int, int], PlainNetwork] = {}
         self.chosen: dict[tuple[int, int], Trial | None] = {}
@@ -113,7 +135,7 @@ class QuickNetwork(PlainNetwork):
                 networks[block] = network
         best = None
         if networks:
-            plain = PlainNetwork(self._session, self._image, self._outputs)
+            plain = PlainNetwork(self._session, self._image, self._outputs, self._core)
             tried = {0: plain, **networks}
             runs = [partial(_run, network, noise, new_options) for network in tried.values()]
             times = dict(zip(tried, least_seconds(*runs), strict=True))

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 
+from streamer.cores import whole
 from streamer.errors import DeviceError
 from streamer.inference.cuda import GpuOptions, cuda_options, tensorrt_options
 from streamer.inference.diagnosis import TENSORRT, read_driver, why_not
@@ -60,11 +61,14 @@ class Opened(NamedTuple):
     """An onnxruntime session and what it really runs on, as ``device:`` would say it.
 
     ``nodes`` counts the network's nodes by provider, empty where onnxruntime does not tell.
+    ``core`` is the one that is left for the thread that runs it, the session's own being bound
+    to the others; None when they are not bound.
     """
 
     session: Any
     kind: Kind
     nodes: Mapping[str, int]
+    core: int | None = None
 
 
 def parse_device(text: str) -> Device:
@@ -94,8 +98,15 @@ def _options(ort: ModuleType, *, threads: int) -> Any:
 
 
 def open_cpu(ort: ModuleType, model: bytes, *, threads: int, spin: bool) -> Opened:
-    """Open on the CPU; ``threads`` share a run. Raises ModelError when it is no ONNX model."""
+    """Open on the CPU; ``threads`` share a run. Raises ModelError when it is no ONNX model.
+
+    With ``spin``, and as many threads as cores, each has a core of its own (ADR 17).
+    """
     options = _options(ort, threads=threads)
+    cores = whole(threads) if spin and threads > 1 else ()
+    if cores:  # onnxruntime counts them from 1, and the caller's thread is not its own
+        others = ";".join(str(core + 1) for core in cores[1:])
+        options.add_session_config_entry("session.intra_op_thread_affinities", others)
     if spin and threads > 1:
         options.add_session_config_entry("session.intra_op.spin_duration_us", _SPIN_US)
     else:
@@ -104,7 +115,7 @@ def open_cpu(ort: ModuleType, model: bytes, *, threads: int, spin: bool) -> Open
         session = ort.InferenceSession(model, options, providers=[CPU], enable_fallback=0)
     except error_classes(ort) as error:
         raise not_a_model(error) from None
-    return Opened(session, "cpu", {})
+    return Opened(session, "cpu", {}, cores[0] if cores else None)
 
 
 def open_device(

@@ -114,14 +114,14 @@ class Session:
         self._first_s = FIRST_TENSORRT_RUN_S if opened.kind == "tensorrt" else FIRST_RUN_S
         self._pace: float | None = None  # seconds a run may take for each number of its batch
         ports = ports_of(opened.session)
-        image, outputs = ports.image, list(ports[1:])
-        self._network: Network[Floats] = PlainNetwork(opened.session, image, outputs)
+        parts = opened.session, ports.image, list(ports[1:]), opened.core
+        self._network: Network[Floats] = PlainNetwork(*parts)
         if rewrite is not None:
-            self._network = QuickNetwork(opened.session, image, outputs, partial(rewrite, ports))
+            self._network = QuickNetwork(*parts, partial(rewrite, ports))
         if opened.kind in ("cuda", "tensorrt"):
             gpu = gpu or GpuOptions()
             self._network = BoundNetwork(
-                ort, opened.session, image=image, outputs=outputs,
+                ort, opened.session, image=ports.image, outputs=list(ports[1:]),
                 sizes=batch_sizes(gpu.max_batch), number=number,
                 graphs=gpu.cuda_graphs and opened.kind == "cuda",
             )  # fmt: skip
@@ -316,8 +316,8 @@ def open_session(
                 quick = quicken(model, ports, height=height, width=width, block=block)
             except ModelError:
                 return None  # it is none of the networks that we know
-            session = open_cpu(ort, quick, threads=threads, spin=spin).session
-            return PlainNetwork(session, ports.image, list(ports[1:]))
+            opened = open_cpu(ort, quick, threads=threads, spin=spin)
+            return PlainNetwork(opened.session, ports.image, list(ports[1:]), opened.core)
 
         return Session(opened, ort=ort, requested=device, warning=warning, rewrite=rewrite)
 

@@ -1,8 +1,10 @@
 """The CPU's networks: a quicker one is used where it is the same and really quicker."""
 
+import os
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,6 +39,22 @@ def network(session: Sleeper) -> PlainNetwork:
     return PlainNetwork(session, "image", ["loc"])
 
 
+class Placed(Sleeper):
+    """Says on which cores each of its runs may go on, and takes as long as it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0)
+        self.placed: list[set[int]] = []
+        self.inside, self.go_on = threading.Event(), threading.Event()
+        self.go_on.set()
+
+    def run(self, outputs: list[str], feed: dict[str, np.ndarray], options: object) -> list:
+        self.placed.append(os.sched_getaffinity(0))
+        self.inside.set()
+        assert self.go_on.wait(10)
+        return super().run(outputs, feed, options)
+
+
 def batch(height: int = 32, width: int = 64, count: int = 1) -> np.ndarray:
     return np.ones((count, 3, height, width), np.float32)
 
@@ -45,7 +63,7 @@ def chosen(plain: Sleeper, rewritten: dict[int, Sleeper]) -> QuickNetwork:
     def rewrite(height: int, width: int, block: int) -> PlainNetwork | None:
         return network(rewritten[block]) if block in rewritten else None
 
-    quick = QuickNetwork(plain, "image", ["loc"], rewrite)
+    quick = QuickNetwork(plain, "image", ["loc"], None, rewrite)
     quick.prepare(batch(), object)
     return quick
 
@@ -88,11 +106,72 @@ def test_a_size_is_tried_once_and_sizes_are_bounded() -> None:
     def rewrite(height: int, width: int, block: int) -> None:
         tried.append((height, width))
 
-    quick = QuickNetwork(Sleeper(0.0), "image", ["loc"], rewrite)
+    quick = QuickNetwork(Sleeper(0.0), "image", ["loc"], None, rewrite)
     for height in (32, 32, 64, 96, 128, 160, 192):
         quick.prepare(batch(height), object)
     assert len(tried) == len(BLOCKS) * SIZES
     assert len(quick.chosen) == SIZES
+
+
+def test_a_thread_is_bound_to_its_core_for_the_run_only() -> None:
+    session, before = Placed(), os.sched_getaffinity(0)
+    core = max(before)
+    PlainNetwork(session, "image", ["loc"], core).run(batch(), object())
+    assert session.placed == [{core}]
+    assert os.sched_getaffinity(0) == before
+    PlainNetwork(session, "image", ["loc"]).run(batch(), object())
+    assert session.placed[1] == before
+
+
+def test_after_a_run_that_failed_the_thread_and_the_core_are_free() -> None:
+    session, before = Placed(), os.sched_getaffinity(0)
+    bound = PlainNetwork(session, "image", ["loc"], max(before))
+    with pytest.raises(AssertionError):
+        bound.run(batch(), None)
+    assert os.sched_getaffinity(0) == before
+    bound.run(batch(), object())
+    assert session.placed == [{max(before)}] * 2
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core is all that there is")
+def test_of_two_runs_at_once_one_is_bound() -> None:
+    session, anywhere = Placed(), os.sched_getaffinity(0)
+    bound = PlainNetwork(session, "image", ["loc"], max(anywhere))
+    session.go_on.clear()
+    first = threading.Thread(target=bound.run, args=(batch(), object()))
+    first.start()
+    assert session.inside.wait(10)
+    session.inside.clear()
+    second = threading.Thread(target=bound.run, args=(batch(), object()))
+    second.start()
+    assert session.inside.wait(10)
+    session.go_on.set()
+    first.join(10)
+    second.join(10)
+    assert session.placed == [{max(anywhere)}, anywhere]
+
+
+def test_a_core_that_was_taken_away_is_done_without() -> None:
+    session, before = Placed(), os.sched_getaffinity(0)
+    PlainNetwork(session, "image", ["loc"], 1023).run(batch(), object())
+    assert session.placed == [before]
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core is all that there is")
+def test_threads_that_share_a_run_have_a_core_each() -> None:
+    def bound(threads: int, *, spin: bool) -> list[set[int]]:
+        before = {int(task.name) for task in Path("/proc/self/task").iterdir()}
+        session = open_session(model_bytes(), device="cpu", threads=threads, spin=spin)
+        tasks = {int(task.name) for task in Path("/proc/self/task").iterdir()} - before
+        assert len(tasks) == threads - 1
+        assert session.provider == "cpu"
+        return sorted((os.sched_getaffinity(task) for task in tasks), key=min)
+
+    cores = sorted(os.sched_getaffinity(0))
+    assert bound(len(cores), spin=True) == [{core} for core in cores[1:]]
+    assert bound(len(cores), spin=False) == [set(cores)] * (len(cores) - 1)
+    # More threads than cores, or fewer: nobody knows which cores others use.
+    assert bound(len(cores) + 1, spin=True) == [set(cores)] * len(cores)
 
 
 @pytest.mark.parametrize(
