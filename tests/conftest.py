@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
 from tests.rtsp import RtspServer
@@ -24,6 +25,15 @@ pytest_plugins = ["tests.plugin_needs", "tests.plugin_leaks"]
 collect_ignore = [] if any("faults" in argument for argument in sys.argv) else ["faults"]
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # for tests that import onnxruntime themselves
+
+# How long an example takes says something of the machine, and nothing of what is tested.
+settings.register_profile(
+    "suite",
+    parent=settings(),  # with CI set, hypothesis begins with one that tries the same each time
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("suite")
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = ROOT / "models" / "retinaface_mnet025.onnx"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import zmq
 import zmq.auth
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from streamer import keys as module
@@ -103,7 +103,6 @@ def test_a_public_key_of_another_pair_is_found_out(tmp_path: Path) -> None:
     assert pair.secret.decode() not in str(caught.value)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=400))
 def test_any_list_is_keys_or_one_sentence(
     tmp_path_factory: pytest.TempPathFactory, text: bytes

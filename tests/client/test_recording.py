@@ -112,9 +112,7 @@ def test_a_damaged_file_says_where_in_one_sentence(tmp_path: Path, damage, why: 
     assert "\n" not in str(caught.value)
 
 
-@settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=60), st.integers(0, 1500), st.integers(0, 60))
 def test_any_damage_is_read_or_told(tmp_path: Path, junk: bytes, at: int, cut: int) -> None:
     path = tmp_path / "file"

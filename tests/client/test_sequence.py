@@ -466,7 +466,7 @@ def play(steps: list[tuple[object, ...]], *, replays: bool) -> World:
     return world
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(STEPS, st.booleans())
 def test_the_output_is_the_published_sequence_with_exact_gaps(
     steps: list[tuple[object, ...]], replays: bool
@@ -510,7 +510,7 @@ def test_the_output_is_the_published_sequence_with_exact_gaps(
     assert world.order.waiting_bytes == 0
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(STEPS)
 def test_nothing_is_a_gap_that_the_history_still_has(steps: list[tuple[object, ...]]) -> None:
     kind = {"publish", "deliver", "beat", "state"}

@@ -13,7 +13,7 @@ from tests.faults.program import ROOT
 from tests.faults.slope import theil_sen
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 2**32), st.floats(-5, 5))
 def test_the_slope_is_found_among_noise_and_leaps(seed, true):
     chance = np.random.default_rng(seed)

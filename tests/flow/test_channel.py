@@ -123,7 +123,7 @@ class ChannelMachine(RuleBasedStateMachine):
         assert list(self.channel) == list(self.queue)  # nothing is lost, and in order
 
 
-ChannelMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+ChannelMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=30)
 TestChannelMachine = ChannelMachine.TestCase
 
 

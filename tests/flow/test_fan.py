@@ -290,7 +290,7 @@ class FanInMachine(RuleBasedStateMachine):
             assert ledger.closes
 
 
-FanInMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+FanInMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=40)
 TestFanInMachine = FanInMachine.TestCase
 
 

@@ -160,7 +160,7 @@ def numbers(seed: int, batch: int, height: int, width: int) -> tuple[np.ndarray,
 SIZES = st.sampled_from([(32, 32), (32, 64), (96, 64), (160, 128)])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**32),
     batch=st.integers(1, 3),
@@ -232,7 +232,7 @@ def test_bytes_that_are_no_model_are_refused(content: bytes) -> None:
         fold(content, PORTS, height=32, width=32)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=200))
 def test_no_bytes_break_the_reader(content: bytes) -> None:
     try:

@@ -176,7 +176,7 @@ def test_trying_what_does_not_hold_grows_seldom():
     assert len(late) <= 4
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     cameras=st.lists(
         st.tuples(st.floats(0.2, 60.0), st.sampled_from([0.5, 1.0, 3.0])), min_size=1, max_size=8
@@ -193,7 +193,7 @@ def test_whatever_the_load_it_never_flaps_and_always_comes_back(cameras, phases,
     assert plant.run(11 * (level + 1), 2000.0) == Step()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     cameras=st.lists(
         st.tuples(st.floats(0.2, 60.0), st.sampled_from([0.5, 1.0, 3.0])), min_size=1, max_size=6

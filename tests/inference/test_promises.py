@@ -55,7 +55,7 @@ def camera(simulation: Simulation, name: str, its: dict[str, Any]) -> list[float
     return looked
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     cameras=CAMERAS,
     services=st.lists(st.floats(0.002, 0.12), min_size=1, max_size=30),

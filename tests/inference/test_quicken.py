@@ -72,7 +72,7 @@ def test_real_faces_are_the_same(name: str, block: int) -> None:
     np.testing.assert_allclose(ours.scores, theirs.scores, rtol=0, atol=1e-5)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     count=st.integers(1, 3),
     rows=st.integers(1, 8),
@@ -165,7 +165,7 @@ def body(random, *, channels: int, opset: int, **attributes) -> bytes:
     return network(*layers, *ends, opset=opset, **weights, **more)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     channels=st.sampled_from([1, 8, 24, 32]),
     rows=st.integers(1, 4),

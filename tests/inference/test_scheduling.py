@@ -137,7 +137,7 @@ def known(order, services):
     return order
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     cameras=CAMERAS,
     large=st.floats(0.005, 0.25),
@@ -166,7 +166,7 @@ def test_with_service_times_known_no_deadline_is_ever_missed(
         assert set(camera.ledger().dropped) <= {("infer", "queue_full"), ("infer", "deadline")}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     cameras=CAMERAS,
     large=st.lists(st.floats(0.001, 0.4), min_size=1, max_size=40),
@@ -187,7 +187,7 @@ def test_a_deadline_is_missed_by_no_more_than_the_service_was_longer_than_held(
         assert limit is None or served.ended_at <= served.born_at + limit + unforeseen + 1e-9
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     weights=st.lists(st.sampled_from([0.5, 1.0, 2.0, 4.0]), min_size=1, max_size=8),
     rates=st.lists(st.floats(4.0, 60.0), min_size=8, max_size=8),
@@ -219,7 +219,7 @@ def test_between_two_turns_of_a_camera_that_waits_others_get_their_weights_ratio
                 assert passed <= most
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     cameras=CAMERAS,
     held=st.floats(0.001, 1000.0),

@@ -82,7 +82,6 @@ def test_the_processor_is_shared_evenly(quarters: list[tuple[int, int, int]], co
     assert len(order) == len(work)
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(
@@ -125,7 +124,7 @@ def test_who_is_served_when_is_as_with_the_fan_itself(
         assert [look.published_at for look in looks] == pytest.approx([s.ended_at for s in served])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     count=st.integers(1, 6),
     fps=st.sampled_from([5.0, 15.0, 25.0]),

@@ -8,7 +8,7 @@ import math
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from streamer.models.plot import plot_svg
@@ -45,7 +45,6 @@ def test_nothing_cannot_be_drawn() -> None:
         plot_svg([], title="t")
 
 
-@settings(deadline=None)  # a busy machine
 @given(
     st.lists(
         st.tuples(

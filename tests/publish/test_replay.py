@@ -171,9 +171,7 @@ def test_a_peer_that_speaks_another_language_disturbs_nobody(
         assert asking().ask(*MESSAGES, b"boot", b"10", b"10")[-1] == b"door 10"
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.one_of(st.binary(max_size=40), st.sampled_from(MESSAGES)), max_size=9))
 def test_any_bytes_are_answered_or_refused(replay: Replay, question: list[bytes]) -> None:
     try:

@@ -266,7 +266,7 @@ def test_wrong_settings_are_refused(wrong: dict[str, float]) -> None:
         MotionGate(**wrong)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     fps=st.floats(3, 60), floor_fps=st.floats(0.5, 5), jitter=st.floats(0, 0.4),
     seed=st.integers(0, 1000),
@@ -284,7 +284,7 @@ def test_never_is_the_rate_below_the_floor(
     assert gaps.max() <= max(1 / floor_fps, 1 / fps) + 4 * jitter / fps + 2e-3
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     shape=st.tuples(st.integers(1, 12), st.integers(1, 12)), seed=st.integers(0, 10_000),
     steps=st.lists(st.floats(-3, 3, allow_nan=False), min_size=1, max_size=30),
@@ -346,7 +346,6 @@ def test_every_size_has_a_grid_that_fits(longer: int) -> None:
     assert longer // cell <= 170
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from([(16, 4), (24, 12), (8, 1), (4, 1), (6, 1), (1, 1), (48, 24), (5, 1)]),
     st.integers(1, 9), st.integers(1, 9), st.integers(0, 4), st.integers(0, 1000),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from streamer.types import Faces, Frame, Picture
@@ -65,7 +65,6 @@ def test_none_hides_nothing() -> None:
     assert (image == NOISE).all()
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(

@@ -6,7 +6,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -46,7 +46,6 @@ def results(draw: st.DrawFn) -> list[Told]:
 TRUTHS = st.lists(st.builds(Truth.of, INSTANTS, ROWS, ROWS), max_size=8)
 
 
-@settings(deadline=None)
 @given(results(), st.lists(INSTANTS, max_size=8))
 def test_newest_is_the_newest_picture_that_was_published(
     told: list[Told], instants: list[float]
@@ -60,7 +59,6 @@ def test_newest_is_the_newest_picture_that_was_published(
         assert told[position].captured_at == max(result.captured_at for result in there)
 
 
-@settings(deadline=None)
 @given(results(), TRUTHS, st.randoms())
 def test_the_counts_add_up_in_whatever_order_results_are_given(
     told: list[Told], truth: list[Truth], random: Random
@@ -76,7 +74,6 @@ def test_the_counts_add_up_in_whatever_order_results_are_given(
         assert whole == score_stream(shuffled, truth)
 
 
-@settings(deadline=None)
 @given(ROWS, ROWS)
 def test_one_instant_is_matched_as_by_the_evaluation_of_the_tests(
     found: list[tuple[int, ...]], true: list[tuple[int, ...]]
@@ -87,7 +84,6 @@ def test_one_instant_is_matched_as_by_the_evaluation_of_the_tests(
     assert score == StreamingScore(matched, len(true) - matched, len(found) - matched, 1, 0)
 
 
-@settings(deadline=None)
 @given(TRUTHS)
 def test_the_truth_told_at_once_is_all_right_and_told_too_late_all_wrong(
     truth: list[Truth],
@@ -102,7 +98,6 @@ def test_the_truth_told_at_once_is_all_right_and_told_too_late_all_wrong(
     assert score.silent == score.instants
 
 
-@settings(deadline=None)
 @given(ROWS, ROWS, ROWS)
 def test_finding_what_is_doubtful_is_neither_right_nor_wrong(
     found: list[tuple[int, ...]], true: list[tuple[int, ...]], doubtful: list[tuple[int, ...]]

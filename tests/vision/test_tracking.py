@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.tracking_scenes import SETTINGS, scene
@@ -366,7 +366,6 @@ crowds = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(crowds)
 def test_whatever_comes_a_face_has_one_id_and_an_id_one_face(scenes) -> None:
     tracker = FaceTracker(confident=0.5, max_predict_s=0.5)
@@ -401,7 +400,6 @@ def test_whatever_comes_a_face_has_one_id_and_an_id_one_face(scenes) -> None:
                 assert age <= 0.5
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10_000), st.randoms(use_true_random=False))
 def test_the_order_of_the_faces_makes_no_difference(seed, shuffler) -> None:
     frames = CROSSING[seed % (len(CROSSING) - 9) :][:9:3]

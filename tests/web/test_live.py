@@ -10,7 +10,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import streamer.web.live
@@ -177,7 +177,6 @@ def test_the_conversion_goes_straight_to_the_size_wanted(view, clock):
     assert picture.asked == [(640, 360)]
 
 
-@settings(deadline=None)
 @given(
     asked=st.integers(MIN_WIDTH, MAX_WIDTH),
     width=st.integers(1, 4096),
