@@ -126,15 +126,17 @@ def capture(
     for others it answers as for the last), and ``work`` what to look at it with, or None while
     there is too much to do for this camera to be looked at. A live lane lets the oldest go rather
     than wait; a file lane waits. Files are paced by their own time, so that ``max_fps`` means the
-    same however fast the file is read. Numbers that are missing between frames were decoded and
+    same however fast the file is read. Numbers that are missing between frames were left out or
     lost before they came here; they count as dropped. ``position`` is where the numbers begin, and
     goes on with them.
     """
     view: tuple[int, int, int] | None = None
     for frame in source.frames(stop):
         captured.tick()
-        if frame.index > position.index:  # decoded in another process, and no room on the way
-            lane.miss(frame.index - position.index, "ring_full")
+        if (missing := frame.index - position.index) > 0:
+            undecoded = min(missing, frame.left_out)
+            lane.miss(undecoded, "not_decoded")
+            lane.miss(missing - undecoded, "ring_full")  # no room on the way from another process
         position.epoch, position.index = frame.epoch + 1, frame.index + 1
         file_at = None if source.live else frame.pts
         at = frame.captured_at if file_at is None else file_at

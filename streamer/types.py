@@ -171,9 +171,12 @@ class NoPicture:
 class Frame:
     """One captured frame of one camera.
 
-    ``index`` counts the decoded frames of the camera from 0 and never restarts; ``epoch`` grows
-    by one at each reconnection. ``pts`` is the stream's own time in seconds, or None where the
-    stream did not say; nothing decides by it but the pacing of files.
+    ``index`` counts the frames of the camera from 0 and never restarts; ``epoch`` grows
+    by one at each reconnection. ``captured_at`` is when it came here, seconds of the monotonic
+    clock, and ``wall_at`` the same by the wall clock. ``pts`` is the stream's own time in seconds,
+    or None where the stream did not say; nothing decides by it but the pacing of files and how
+    late a picture is that waited here. ``left_out`` counts those just before it that were not
+    decoded because they were late; they have indices.
     """
 
     camera: str
@@ -183,6 +186,7 @@ class Frame:
     wall_at: float
     pts: float | None
     picture: Picture
+    left_out: int = 0
 
     def without_picture(self) -> Frame:
         """The same frame with its pixels let go, for queues that need only the numbers."""

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -386,6 +387,35 @@ def test_frames_that_were_lost_before_they_came_here_are_counted() -> None:
     ledger = lane.ledger()
     assert (ledger.captured, ledger.waiting) == (6, 3)
     assert ledger.dropped == {("capture", "ring_full"): 3}
+    assert ledger.closes
+
+
+def test_frames_that_were_not_decoded_are_told_from_those_that_found_no_room() -> None:
+    class LeftOut(ListSource):
+        def frames(self, stop: threading.Event) -> Iterator[Frame]:
+            for frame in super().frames(stop):
+                if frame.index in (2, 9):
+                    yield replace(frame, left_out=2)
+                elif frame.index in (5, 7, 8):  # of three before 5 and two before 9 ...
+                    continue
+                elif frame.index == 6:
+                    yield replace(frame, left_out=9)  # ... no more than are missing
+
+    lane = FanIn[Job]("infer").add_lane("cam", capacity=9, overflow="block")
+    meters = CameraMeters(Rate(time.monotonic), Rate(time.monotonic), Durations())
+    work = CameraWork(FakeDetector(), FaceTracker(), meters)
+    capture(
+        LeftOut([picture()] * 10, camera="cam", live=False),
+        lane,
+        lambda at: True,
+        lambda: work,
+        meters.captured,
+        Position(),
+        stop=threading.Event(),
+    )
+    ledger = lane.ledger()
+    assert ledger.dropped == {("capture", "not_decoded"): 2 + 3 + 2}
+    assert (ledger.captured, ledger.waiting) == (10, 3)
     assert ledger.closes
 
 

@@ -22,6 +22,7 @@ MEANINGS = {
     "camera_stalled": "Connected, and no picture for `stall_s`.",
     "camera_frozen": "Pictures come and do not change.",
     "camera_moves": "They change again.",
+    "camera_behind": "It sends more than this machine decodes: `pictures` were left out since the last such line (docs/freshness.md).",
     "camera_stopped": "It is read no more.",
     "camera_removed": "It was taken out of the configuration; what became of its frames.",
     "camera_replaced": "Its lines in the configuration changed; what became of its frames.",

@@ -34,6 +34,7 @@ from av.video.stream import VideoStream
 
 from streamer.capture import ffmpeg
 from streamer.capture.av_picture import AvPicture, ColourConverter
+from streamer.capture.backlog import Backlog, Unread
 from streamer.capture.challenge import login_words
 from streamer.capture.ffmpeg import VERIFIED, Patience, Tls
 from streamer.capture.hardware import Decoding, GpuRefused
@@ -180,8 +181,16 @@ class PyAvSource:
                 self._target, target = way.enter_context(
                     self._bounded.dialled(self._resolver.addresses, float(opening))
                 )
-            with closing(self._open(target, opening, reading)) as container:
-                yield from self._read(container, stop, reading)
+            container = way.enter_context(closing(self._open(target, opening, reading)))
+            unread = way.enter_context(self._unread(target))
+            yield from self._read(container, stop, reading, Backlog(unread.bytes))
+
+    def _unread(self, target: str) -> Unread:
+        """What waits of the connection; of HTTP nothing is known, for it gives times of its own."""
+        if self._scheme not in ("rtsp", "rtsps"):
+            return Unread((), 0)
+        dialled = endpoint_of(target)
+        return Unread({dialled.host, *self._resolver.addresses}, dialled.port)
 
     def _open(self, target: str, opening: Patience, reading: Patience) -> InputContainer:
         asked_at, limit_s = self._clock(), float(opening)
@@ -221,7 +230,7 @@ class PyAvSource:
         return stream
 
     def _read(
-        self, container: InputContainer, stop: threading.Event, patience: Patience
+        self, container: InputContainer, stop: threading.Event, patience: Patience, backlog: Backlog
     ) -> Iterator[Frame]:
         stream = self._stream(container)
         context = stream.codec_context
@@ -237,16 +246,28 @@ class PyAvSource:
                     if patience.is_over():  # packets may come, but no pictures; or the read gives
                         reason = "stall"  # what the parser had left once it timed out
                         break
+                    if not self._is_wanted(packet, stream, backlog):
+                        continue
                     pictures = self._decode(packet, stream)
                     captured_at = self._clock()
                     for picture in pictures:
                         self._check_size(picture)
-                        yield self._frame(picture, index, captured_at)
+                        left_out = backlog.left_out()
+                        index += left_out
+                        pts_s = None if picture.pts is None else float(picture.time)
+                        late_s = backlog.late_s(captured_at, pts_s, packet.size)
+                        yield Frame(
+                            self.camera, 0, index, captured_at - late_s,
+                            self._wall_clock() - late_s, pts_s,
+                            AvPicture(picture, self._converter), left_out,
+                        )  # fmt: skip
                         index += 1
                         if self.live:  # from here: the reader's time is not the camera's
                             patience.until_at = self._clock() + self._read_timeout_s
                     if pictures:
                         good_at = captured_at
+                        if backlog.gives_up(captured_at):
+                            (self._decoding.instead or context).flush_buffers()
                     elif captured_at - good_at >= GIANT_S:
                         self._check_size(self._decoding.instead or context)
         except FFmpegError as error:
@@ -262,6 +283,11 @@ class PyAvSource:
             limit_s = self._read_timeout_s if index else self._first_frame_s
             quiet_s = limit_s + self._clock() - patience.until_at
             words = f"gave no picture for {quiet_s:.1f} s; check the camera and the network"
+            if backlog.leaves_out:
+                words = (
+                    f"sends more than this machine decodes, and no key picture for {quiet_s:.1f} s "
+                    "to go on with; choose a smaller stream of it, fewer cameras or a GPU"
+                )
         if not stop.is_set():
             raise self._lost(reason, words)
 
@@ -282,6 +308,13 @@ class PyAvSource:
                 else:
                     return  # the end, after empty packets
 
+    def _is_wanted(self, packet: Packet[Any], stream: VideoStream, backlog: Backlog) -> bool:
+        """Whether to decode a packet, or to leave it out because what waits is too much."""
+        if not backlog.leaves_out or packet.stream_index != stream.index or not packet.size:
+            return True
+        pts_s = None if packet.pts is None else float(packet.pts * packet.time_base)
+        return backlog.passes(self._clock(), pts_s, key=packet.is_keyframe)
+
     def _decode(self, packet: Packet[Any], stream: VideoStream) -> list[VideoFrame]:
         """The good pictures of one packet; damage is counted, never raised."""
         if packet.stream_index != stream.index:
@@ -301,11 +334,6 @@ class PyAvSource:
     def _check_size(self, sized: VideoFrame | VideoCodecContext) -> None:
         if sized.width * sized.height > self._max_pixels:
             raise too_large(self._name, sized.width, sized.height, self._max_pixels)
-
-    def _frame(self, frame: VideoFrame, index: int, captured_at: float) -> Frame:
-        pts = None if frame.pts is None else float(frame.time)
-        picture = AvPicture(frame, self._converter)
-        return Frame(self.camera, 0, index, captured_at, self._wall_clock(), pts, picture)
 
     def _lost(self, reason: LossReason, words: str) -> SourceLost:
         return SourceLost(reason, f"{self._name} {words}")

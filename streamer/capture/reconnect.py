@@ -10,8 +10,9 @@ It is the camera's state machine::
 
 Log lines, one for each change: ``camera_connecting``, ``camera_live``, ``camera_lost`` (with the
 reason, and when it is dialled again), ``camera_resumed`` (was quiet and came back by itself),
-``camera_frozen``, ``camera_moves``, ``camera_stopped``. That a camera stalls is said by whoever
-watches (``streamer.watching.watch``): the thread here is the one that is waiting.
+``camera_frozen``, ``camera_moves``, ``camera_behind`` (pictures are left out), ``camera_stopped``.
+That a camera stalls is said by whoever watches (``streamer.watching.watch``): the thread here is
+the one that is waiting.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
-from typing import cast
+from typing import Final, cast
 
 from streamer.capture.backoff import LOCKING, REFUSALS, Backoff
 from streamer.capture.dials import Dials
@@ -34,6 +35,9 @@ from streamer.errors import SourceLost
 from streamer.protocols import Source
 from streamer.status import SourceState
 from streamer.types import Frame, SourceUrl, State
+
+BEHIND_AGAIN_S: Final = 60.0
+"""That pictures are left out is told at most once in so many seconds."""
 
 
 class Reconnecting:
@@ -106,6 +110,8 @@ class Reconnecting:
         self._first_epoch = first_epoch
         self._epoch = first_epoch - 1
         self._next_index = first_index
+        self._undecoded = 0
+        self._behind_again_at = clock()
 
     def state(self) -> SourceState:
         """What the source is doing at this instant, and what befell it; from any thread.
@@ -224,7 +230,7 @@ class Reconnecting:
                     elif now - healthy_since >= self._healthy_after_s:
                         self._dials.reset()
                     self._newest_at = now
-                    if self._flood.see(now):
+                    if self._flood.see(frame.captured_at):
                         return SourceLost(
                             "flood",
                             f"sent more than {self._max_fps_in:g} pictures in a second; lower its "
@@ -265,7 +271,15 @@ class Reconnecting:
 
     def _look(self, frame: Frame, now: float) -> None:
         """Take in what a frame tells of the camera's health."""
-        self._time.see(frame.pts, now)
+        self._time.see(frame.pts, frame.captured_at)
+        self._undecoded += frame.left_out
+        if frame.left_out and now >= self._behind_again_at:
+            self._lines.say(
+                "warning", "camera_behind", pictures=self._undecoded,
+                detail="sends more than this machine decodes; choose a smaller stream of it, fewer "
+                "cameras or a GPU",
+            )  # fmt: skip
+            self._undecoded, self._behind_again_at = 0, now + BEHIND_AGAIN_S
         if self._stillness.see(frame.picture, now):
             if self._stillness.frozen:
                 self._lines.say(

@@ -44,7 +44,7 @@ MAX_SLOTS: Final = 64
 _PAGE: Final = 4096
 _SLACK: Final = 64  # read by swscale's widest instructions, and never used
 _FORMS: Final = tuple(FORMATS)
-_MESSAGE: Final = struct.Struct("<BBIIBBBIIIQddd?")
+_MESSAGE: Final = struct.Struct("<BBIIBBBIIIQddd?I")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,7 @@ class Stored:
     captured_at: float
     wall_at: float
     pts: float | None
+    left_out: int = 0
 
 
 def pack(stored: Stored) -> bytes:
@@ -65,7 +66,7 @@ def pack(stored: Stored) -> bytes:
     form, *rest = stored.layout
     return _MESSAGE.pack(
         stored.slot, _FORMS.index(form), *rest, stored.epoch, stored.index, stored.captured_at,
-        stored.wall_at, stored.pts or 0.0, stored.pts is not None,
+        stored.wall_at, stored.pts or 0.0, stored.pts is not None, stored.left_out,
     )  # fmt: skip
 
 
@@ -73,14 +74,15 @@ def unpack(message: bytes) -> Stored:
     """The message of :func:`pack`. Raises ``ValueError`` on bytes that are none."""
     try:
         slot, form, width, height, turned, fields, *rest = _MESSAGE.unpack(message)
-        *colours, epoch, index, captured_at, wall_at, pts, timed = rest
+        *colours, epoch, index, captured_at, wall_at, pts, timed, left_out = rest
         layout = Layout(_FORMS[form], width, height, turned, bool(fields), *colours)
     except (struct.error, IndexError):
         raise ValueError("these bytes describe no picture") from None
     turns = 1 if layout.form == PIXELS else 4  # those are upright already
     if layout.turns >= turns or layout.location >= LOCATIONS or layout.color_range >= RANGES:
         raise ValueError("a picture cannot be turned, sampled or coloured like that")
-    return Stored(slot, layout, epoch, index, captured_at, wall_at, pts if timed else None)
+    pts = pts if timed else None
+    return Stored(slot, layout, epoch, index, captured_at, wall_at, pts, left_out)
 
 
 class Ring:
@@ -178,8 +180,9 @@ class Ring:
         layout = write_picture(picture, self._slots[slot], location)
         self._taken[slot] = 1
         return Stored(
-            slot, layout, frame.epoch, frame.index, frame.captured_at, frame.wall_at, frame.pts
-        )
+            slot, layout, frame.epoch, frame.index, frame.captured_at, frame.wall_at, frame.pts,
+            frame.left_out,
+        )  # fmt: skip
 
     def take(self, stored: Stored, camera: str, developer: Developer) -> tuple[Frame, RingPicture]:
         """The frame that ``stored`` speaks of, and its picture, which gives the slot back.
@@ -194,7 +197,7 @@ class Ring:
         picture = RingPicture(self, stored.slot, layout, developer)
         frame = Frame(
             camera, stored.epoch, stored.index, stored.captured_at, stored.wall_at, stored.pts,
-            picture,
+            picture, stored.left_out,
         )  # fmt: skip
         return frame, picture
 

@@ -125,7 +125,9 @@ class Lane(Generic[T]):
             self._tally.skipped += 1
 
     def miss(self, count: int, reason: str) -> None:
-        """Count ``count`` frames that were decoded and lost on the way here, as dropped."""
+        """Count ``count`` frames that were lost on the way here, as dropped."""
+        if not count:
+            return  # a reason that never was is not shown
         with self._fan._lock:
             self._tally.captured += count
             self._tally.dropped["capture", reason] += count

@@ -42,12 +42,15 @@ def bar_of(image: np.ndarray) -> int:
     return int(np.argmax([tenth.mean() for tenth in tenths]))
 
 
-def access_units(frames: int = 40, *, width: int = 320, height: int = 240) -> Iterator[bytes]:
-    """H.264 pictures in Annex B, the first of every ten an IDR with its parameter sets."""
+def access_units(
+    frames: int = 40, *, width: int = 320, height: int = 240, keys: int = 10
+) -> Iterator[bytes]:
+    """H.264 pictures in Annex B, the first of every ``keys`` an IDR with its parameter sets."""
     encoder = av.CodecContext.create("libx264", "w")
     encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
     encoder.framerate = 25
-    encoder.options = ONE_SLICE | {"tune": "zerolatency"}
+    options = ONE_SLICE["x264-params"].replace("keyint=10", f"keyint={keys}:scenecut=0")
+    encoder.options = {"x264-params": options, "tune": "zerolatency"}
     for index in range(frames):
         frame = av.VideoFrame.from_ndarray(picture(index, width, height), "bgr24")
         frame.pts = index

@@ -455,6 +455,42 @@ def test_a_stalled_camera_is_not_called_frozen() -> None:
     assert [(s.state, s.frozen) for s in seen] == [("live", True), ("stalled", False)]
 
 
+def test_pictures_that_are_left_out_are_told_once_a_minute() -> None:
+    clock = Clock()
+
+    class Late(Lives):
+        def frames(self, stop: threading.Event) -> Iterator[Frame]:
+            for n in range(1300):
+                clock.now += 0.125
+                pixels = np.full((16, 16, 3), n % 200, np.uint8)
+                picture = ArrayPicture(pixels)
+                yield Frame("door", 0, n, clock.now, 0.0, None, picture, 3 if n % 8 == 5 else 0)
+
+    with capture_logs() as lines:
+        for _ in wrap(Late(clock)).frames(Stop(clock, most=1)):
+            pass
+    told = [line["pictures"] for line in lines if line["event"] == "camera_behind"]
+    assert told == [3, 180, 180]
+
+
+def test_a_burst_of_pictures_that_waited_is_no_flood() -> None:
+    clock = Clock()
+
+    class Burst(Lives):
+        def frames(self, stop: threading.Event) -> Iterator[Frame]:
+            began_at = clock.now
+            for n in range(2000):
+                clock.now += 80.0 if n == 1 else 0.0001
+                at = began_at + n * 0.04  # when it came, of those that are read at once
+                picture = ArrayPicture(np.full((16, 16, 3), n % 200, np.uint8))
+                yield Frame("door", 0, n, at, 0.0, n * 0.04, picture)
+
+    camera = wrap(Burst(clock), max_fps_in=500.0)
+    assert len(list(camera.frames(Stop(clock, most=1)))) == 2000
+    assert camera.state().losses == {"eof": 1}
+    assert camera.state().timestamp_jumps == 0
+
+
 def test_a_flood_ends_one_life_and_no_more() -> None:
     clock = Clock()
     source = Lives(clock, (10_000, 0.0001, None), (3, 0.1, "eof"))

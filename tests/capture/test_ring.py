@@ -59,7 +59,7 @@ def stored(slots: int, sides: st.SearchStrategy[int]) -> st.SearchStrategy[Store
     numbers = st.integers(0, 2**64 - 1)
     return st.builds(
         Stored, st.integers(0, slots - 1), layouts(sides), U32, numbers, INSTANTS, INSTANTS,
-        st.none() | INSTANTS,
+        st.none() | INSTANTS, U32,
     )  # fmt: skip
 
 
@@ -90,8 +90,8 @@ def test_any_bytes_are_a_message_or_a_value_error(message: bytes) -> None:
 
 def test_a_frame_goes_through_with_all_its_numbers() -> None:
     direct = AvPicture(patches(320, 240, "yuv420p"), ColourConverter())
-    frame = through(ring(), Frame("child's own", 3, 7, 1.5, 2.5, 0.0, direct))
-    assert (frame.camera, frame.epoch, frame.index) == ("door", 3, 7)
+    frame = through(ring(), Frame("child's own", 3, 7, 1.5, 2.5, 0.0, direct, 4))
+    assert (frame.camera, frame.epoch, frame.index, frame.left_out) == ("door", 3, 7, 4)
     assert (frame.captured_at, frame.wall_at, frame.pts) == (1.5, 2.5, 0.0)
     assert np.array_equal(frame.picture.bgr(), direct.bgr())
     assert through(ring(), frame_of(1)).pts is None

@@ -1,0 +1,138 @@
+"""A camera whose pictures are not decoded as fast as they come, over real sockets."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from ipaddress import ip_network
+
+import pytest
+
+from streamer.capture.backlog import BEHIND_S, LASTING_S
+from streamer.capture.isolate import Isolated
+from streamer.capture.pyav import PyAvSource
+from streamer.capture.reach import Reach
+from streamer.capture.reconnect import Reconnecting
+from streamer.errors import SourceLost
+from streamer.protocols import Source
+from streamer.types import Frame, SourceUrl
+from tests.capture.clips import access_units
+from tests.capture.scripted_rtsp import Script, ScriptedRtsp
+
+FPS = 25.0
+BEGINNING = 12
+"""Pictures that FFmpeg keeps while it looks what the stream is."""
+
+
+class Camera:
+    """A scripted camera of 25 pictures a second that knows when it sent each."""
+
+    def __init__(self, units: list[bytes], **script: object) -> None:
+        self.sent_at: list[float] = []
+
+        def stamp(number: int) -> int:
+            self.sent_at.append(time.monotonic())
+            return number * 3600
+
+        self.server = ScriptedRtsp(Script(units, fps=FPS, stamp=stamp, **script))  # type: ignore[arg-type]
+
+    def error_s(self, frame: Frame) -> float:
+        """By how much a picture is said to be captured later than it was sent."""
+        assert frame.pts is not None
+        return frame.captured_at - self.sent_at[round(frame.pts * FPS)]
+
+
+@pytest.fixture(scope="module")
+def units() -> list[bytes]:
+    return list(access_units(40, width=640, height=480))
+
+
+def source(port: int, **options: object) -> PyAvSource:
+    return PyAvSource(
+        SourceUrl(f"rtsp://127.0.0.1:{port}/x"), camera="door", live=True, **options  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def looked_at(of: Source, slow_s: float, seconds: float) -> Iterator[Frame]:
+    """Its frames for a while, to each of which something takes ``slow_s``, as decoding does."""
+    until_at = time.monotonic() + seconds
+    for frame in of.frames(threading.Event()):
+        yield frame
+        if time.monotonic() >= until_at:
+            return
+        time.sleep(slow_s)
+
+
+def test_pictures_that_wait_here_are_as_old_as_they_are(units: list[bytes]) -> None:
+    camera = Camera(units)
+    with camera.server as server:
+        frames = list(looked_at(source(server.port), 0.0, 1.0))
+        assert max(abs(camera.error_s(frame)) for frame in frames[BEGINNING:]) < 0.15
+        camera.sent_at.clear()
+        frames, read_at = [], []
+        for frame in looked_at(source(server.port), 0.12, 5.0):
+            frames.append(frame)
+            read_at.append(time.monotonic())
+    instants = [frame.captured_at for frame in frames]
+    assert instants == sorted(instants)
+    # What FFmpeg read at the beginning waits in itself; it is known once all was read. Two of
+    # these small pictures may wait unseen.
+    caught_up = next(n for n, frame in enumerate(frames) if frame.left_out)
+    errors = [camera.error_s(frame) for frame in frames[caught_up:]]
+    assert -0.1 < min(errors) <= max(errors) < 0.35
+    assert max(at - instant for at, instant in zip(read_at, instants, strict=True)) > 0.5
+
+
+@pytest.mark.parametrize("reach", [None, Reach((ip_network("127.0.0.0/8"),))])
+def test_pictures_are_left_out_so_that_the_others_are_in_time(
+    units: list[bytes], reach: Reach | None
+) -> None:
+    camera = Camera(units)
+    with camera.server as server:
+        of = Reconnecting(source(server.port, reach=reach), url=SourceUrl("rtsp://door"))
+        ages, frames = [], []
+        for frame in looked_at(of, 0.2, 4.0):
+            ages.append(time.monotonic() - frame.captured_at)
+            frames.append(frame)
+        sent = len(camera.sent_at)
+        assert of.state().losses == {}
+        assert of.state().timestamp_jumps == 0
+    assert max(ages) < BEHIND_S + LASTING_S + 0.6
+    left_out = sum(frame.left_out for frame in frames)
+    assert left_out > 30
+    assert frames[-1].index + 1 == len(frames) + left_out  # every one has its number
+    assert frames[-1].index + 1 >= sent - 30, "what was sent came, but for what is on its way"
+    assert of._source.decode_errors == 0  # type: ignore[attr-defined]
+
+
+def test_a_camera_that_is_kept_up_with_loses_nothing(units: list[bytes]) -> None:
+    camera = Camera(units)
+    with camera.server as server:
+        frames = list(looked_at(source(server.port), 0.02, 2.0))
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+    assert sum(frame.left_out for frame in frames) == 0
+    assert max(camera.error_s(frame) for frame in frames[BEGINNING:]) > -0.1
+
+
+def test_without_a_key_picture_to_go_on_with_it_is_dialled_again() -> None:
+    camera = Camera(list(access_units(400, keys=400)))
+    with camera.server as server:
+        with pytest.raises(SourceLost) as lost:
+            for frame in source(server.port, read_timeout_s=1.5).frames(threading.Event()):
+                assert frame.left_out == 0
+                if frame.index < 8:
+                    time.sleep(0.25)
+        assert len(camera.sent_at) < 400
+    assert lost.value.reason == "stall"
+    assert "more than this machine decodes" in str(lost.value)
+
+
+def test_an_isolated_camera_says_the_same(units: list[bytes]) -> None:
+    camera = Camera(units)
+    with camera.server as server:
+        url = SourceUrl(f"rtsp://127.0.0.1:{server.port}/x")
+        make = partial(PyAvSource, url, camera="door", live=True)
+        frames = list(looked_at(Isolated(make, camera="door", live=True), 0.0, 3.0))
+    assert max(abs(camera.error_s(frame)) for frame in frames[BEGINNING:]) < 0.3
