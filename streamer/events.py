@@ -103,7 +103,7 @@ class FacesEvent(msgspec.Struct, frozen=True):
 
     ``wall_at`` is Unix seconds (UTC) of capture, for people; ``age_ms`` is milliseconds from
     capture to publishing by a clock that never jumps. ``epoch`` grows by one at each reconnection
-    of the camera; ``frame`` counts its decoded frames from 0. ``width`` and ``height`` are pixels
+    of the camera; ``frame`` counts its frames from 0. ``width`` and ``height`` are pixels
     of the original frame. ``pictures`` is there only where pictures are attached to this event.
     Raises ``ValueError`` when ``status`` and ``faces`` disagree.
     """

@@ -174,9 +174,9 @@ class Frame:
     ``index`` counts the frames of the camera from 0 and never restarts; ``epoch`` grows
     by one at each reconnection. ``captured_at`` is when it came here, seconds of the monotonic
     clock, and ``wall_at`` the same by the wall clock. ``pts`` is the stream's own time in seconds,
-    or None where the stream did not say; nothing decides by it but the pacing of files and how
-    late a picture is that waited here. ``left_out`` counts those just before it that were not
-    decoded because they were late; they have indices.
+    or None where the stream did not say; nothing decides by it but the pacing of files.
+    ``left_out`` counts those just before it that came and were not decoded because they were late;
+    they have indices.
     """
 
     camera: str

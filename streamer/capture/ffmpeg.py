@@ -75,23 +75,35 @@ class Patience:
     """A timeout that is read anew whenever one is set: what is left until a deadline.
 
     PyAV takes one timeout for every read of a source. Given this in its place, a read after a
-    long silence waits for the rest of that silence only.
+    long silence waits for the rest of that silence only. While ``busy`` says that there are
+    pictures to be worked off, a read may take ``busy_s`` from now: that time is not the camera's.
     """
 
     REARM_S: Final = 0.25
     """A timeout that was set may be longer than it should be by so much, seconds."""
 
     def __init__(
-        self, clock: Callable[[], float], *, until_at: float, most_s: float = math.inf
+        self,
+        clock: Callable[[], float],
+        *,
+        until_at: float,
+        most_s: float = math.inf,
+        busy_s: float = 0.0,
+        busy: Callable[[], bool] = lambda: False,
     ) -> None:
         """Until the instant ``until_at`` by ``clock``, and at most ``most_s`` seconds."""
         self._clock = clock
         self._most_s = most_s
+        self._busy_s = busy_s
+        self._busy = busy
         self.until_at = until_at
 
     def __float__(self) -> float:
         """Seconds left, above 0: FFmpeg would take less as no timeout."""
-        return float(max(0.001, min(self._most_s, self.until_at - self._clock())))
+        left_s = self.until_at - self._clock()
+        if self._busy():
+            left_s = max(left_s, self._busy_s)
+        return float(max(0.001, min(self._most_s, left_s)))
 
     def is_over(self) -> bool:
         """Whether the deadline has passed."""

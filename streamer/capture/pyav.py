@@ -2,8 +2,8 @@
 
 What was measured decides much here (docs/guides and the tests say how):
 
-* A container is opened, read and closed by one thread: closing it from another crashes the
-  process. So nothing interrupts a read; every read is bounded instead.
+* Closing a container that another thread reads crashes the process. So nothing interrupts a read;
+  every read is bounded instead, and whoever closes waits for the reader.
 * ``av.open`` may use its timeout twice, and returns for a camera that never sends a picture.
   Only decoded pictures count as life, and one deadline runs through name, dial and first picture.
 * A clean end of a live stream raises nothing; it is a loss all the same.
@@ -32,14 +32,13 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from streamer.capture import ffmpeg
+from streamer.capture import ffmpeg, reasons
+from streamer.capture.arrivals import Arrival, Arrivals, Silent
 from streamer.capture.av_picture import AvPicture, ColourConverter
-from streamer.capture.backlog import Backlog, Unread
 from streamer.capture.challenge import login_words
 from streamer.capture.ffmpeg import VERIFIED, Patience, Tls
 from streamer.capture.hardware import Decoding, GpuRefused
 from streamer.capture.reach import Reach
-from streamer.capture.reasons import too_large, unsupported, why, why_silent, why_untrusted
 from streamer.capture.resolve import Resolver
 from streamer.capture.urls import canonical_url, endpoint_of, file_path, scheme_of
 from streamer.errors import LossReason, SourceLost
@@ -168,7 +167,10 @@ class PyAvSource:
         """
         until_at = self._clock() + self._first_frame_s
         opening = Patience(self._clock, most_s=self._open_timeout_s, until_at=until_at)
-        reading = Patience(self._clock, until_at=until_at)
+        arrivals: Arrivals[Packet[Any]] = Arrivals(self._clock)
+        reading = Patience(
+            self._clock, until_at=until_at, busy_s=self._read_timeout_s, busy=arrivals.is_busy
+        )
         if self.live:
             self._resolver.require(self._name, stop)
         elif not self._path.is_file():  # a FIFO or a device would wait for ever
@@ -181,16 +183,8 @@ class PyAvSource:
                 self._target, target = way.enter_context(
                     self._bounded.dialled(self._resolver.addresses, float(opening))
                 )
-            container = way.enter_context(closing(self._open(target, opening, reading)))
-            unread = way.enter_context(self._unread(target))
-            yield from self._read(container, stop, reading, Backlog(unread.bytes))
-
-    def _unread(self, target: str) -> Unread:
-        """What waits of the connection; of HTTP nothing is known, for it gives times of its own."""
-        if self._scheme not in ("rtsp", "rtsps"):
-            return Unread((), 0)
-        dialled = endpoint_of(target)
-        return Unread({dialled.host, *self._resolver.addresses}, dialled.port)
+            with closing(self._open(target, opening, reading)) as container:
+                yield from self._read(container, stop, reading, arrivals)
 
     def _open(self, target: str, opening: Patience, reading: Patience) -> InputContainer:
         asked_at, limit_s = self._clock(), float(opening)
@@ -203,11 +197,11 @@ class PyAvSource:
                 options=self._options,
             )
         except FFmpegError as error:
-            reason, words = why(error)
+            reason, words = reasons.why(error)
             if reason == "unreachable" and self._scheme in ("rtsps", "https"):
-                reason, words = why_untrusted()
+                reason, words = reasons.why_untrusted()
             if self.live and self._clock() - asked_at >= limit_s - 0.05:
-                reason, words = why_silent(limit_s)
+                reason, words = reasons.why_silent(limit_s)
         if self.live and reason == "auth":
             words = login_words(self._target)
         raise self._lost(reason, words)  # outside the except: no link to the error and its URL
@@ -220,7 +214,7 @@ class PyAvSource:
         context = stream.codec_context
         codec = context.codec.canonical_name if context is not None else "unknown"
         if context is None or (self.live and codec not in ffmpeg.LIVE_CODECS):
-            raise unsupported(self._name, codec, ffmpeg.LIVE_CODECS)
+            raise reasons.unsupported(self._name, codec, ffmpeg.LIVE_CODECS)
         self._check_size(context)
         self._decoding.begin(context)
         for each in (context, self._decoding.instead or context):
@@ -230,7 +224,11 @@ class PyAvSource:
         return stream
 
     def _read(
-        self, container: InputContainer, stop: threading.Event, patience: Patience, backlog: Backlog
+        self,
+        container: InputContainer,
+        stop: threading.Event,
+        patience: Patience,
+        arrivals: Arrivals[Packet[Any]],
     ) -> Iterator[Frame]:
         stream = self._stream(container)
         context = stream.codec_context
@@ -238,40 +236,40 @@ class PyAvSource:
         good_at = self._clock()
         reason: LossReason = "eof"
         words = "ended the stream; the camera may be restarting"
+        skipped = 0
         try:
-            with closing(self._packets(container, stream, patience)) as packets:
-                for packet in packets:
+            with ExitStack() as reading:
+                packets = reading.enter_context(closing(self._packets(container, stream, patience)))
+                coming = (
+                    arrivals.follow(packets, stream.index, patience.is_over)
+                    if self.live
+                    else (Arrival(packet, self._clock()) for packet in packets)
+                )
+                reading.enter_context(closing(coming))
+                for packet, came_at, left_out in coming:
                     if stop.is_set():
                         return
                     if patience.is_over():  # packets may come, but no pictures; or the read gives
                         reason = "stall"  # what the parser had left once it timed out
                         break
-                    if not self._is_wanted(packet, stream, backlog):
-                        continue
-                    pictures = self._decode(packet, stream)
-                    captured_at = self._clock()
-                    for picture in pictures:
+                    if left_out:  # what it kept for later is of before
+                        (self._decoding.instead or context).flush_buffers()
+                        skipped += left_out
+                    for picture in (pictures := self._decode(packet, stream)):
                         self._check_size(picture)
-                        left_out = backlog.left_out()
-                        index += left_out
-                        pts_s = None if picture.pts is None else float(picture.time)
-                        late_s = backlog.late_s(captured_at, pts_s, packet.size)
-                        yield Frame(
-                            self.camera, 0, index, captured_at - late_s,
-                            self._wall_clock() - late_s, pts_s,
-                            AvPicture(picture, self._converter), left_out,
-                        )  # fmt: skip
-                        index += 1
+                        index += skipped
+                        yield self._frame(picture, index, came_at, skipped)
+                        index, skipped = index + 1, 0
                         if self.live:  # from here: the reader's time is not the camera's
                             patience.until_at = self._clock() + self._read_timeout_s
                     if pictures:
-                        good_at = captured_at
-                        if backlog.gives_up(captured_at):
-                            (self._decoding.instead or context).flush_buffers()
-                    elif captured_at - good_at >= GIANT_S:
+                        good_at = self._clock()
+                    elif self._clock() - good_at >= GIANT_S:
                         self._check_size(self._decoding.instead or context)
+        except Silent:
+            reason = "stall"
         except FFmpegError as error:
-            reason, words = why(error)
+            reason, words = reasons.why(error)
             if patience.is_over():  # the clock alone knows a timeout: it shows as many errors
                 reason = "stall"
             elif error.errno == errno.EIO:  # at opening this is a host out of reach
@@ -279,46 +277,51 @@ class PyAvSource:
         if not self.live and reason == "eof":
             return
         if reason == "stall":
-            reason = "stall" if index else "no_frames"
             limit_s = self._read_timeout_s if index else self._first_frame_s
             quiet_s = limit_s + self._clock() - patience.until_at
-            words = f"gave no picture for {quiet_s:.1f} s; check the camera and the network"
-            if backlog.leaves_out:
-                words = (
-                    f"sends more than this machine decodes, and no key picture for {quiet_s:.1f} s "
-                    "to go on with; choose a smaller stream of it, fewer cameras or a GPU"
-                )
+            reason, words = reasons.why_quiet(index, quiet_s, arrivals.leaves_out)
         if not stop.is_set():
             raise self._lost(reason, words)
 
     def _packets(
         self, container: InputContainer, stream: VideoStream, patience: Patience
     ) -> Generator[Packet[Any]]:
-        """Every packet, each waited for no longer than ``patience`` says by then."""
-        while True:
+        """Every packet, each waited for no longer than ``patience`` says by then.
+
+        Raises :class:`Silent` when none came in that time.
+        """
+        silent = False
+        while not silent:
             armed_s = float(patience)
+            asked_at = self._clock()
             # A live stream is read whole, so that packets of sound cannot hide a frozen picture.
             demuxed = container.demux() if self.live else container.demux(stream)
             with closing(cast("Generator[Packet[Any]]", demuxed)) as packets:
-                for packet in packets:
+                while True:
+                    try:
+                        packet = next(packets, None)
+                    except FFmpegError:
+                        if not (silent := self._is_silent(asked_at, armed_s)):
+                            raise
+                        break
+                    if packet is None:
+                        return  # the end, after empty packets
+                    if silent := self._is_silent(asked_at, armed_s):
+                        break  # it is what the parser had left
                     yield packet
+                    asked_at = self._clock()
                     # PyAV reads the patience once for each demux(); pictures that come keep it.
                     if packet.size and not patience.is_near(armed_s):
                         break
-                else:
-                    return  # the end, after empty packets
+        raise Silent  # here, where no exception holds the URL
 
-    def _is_wanted(self, packet: Packet[Any], stream: VideoStream, backlog: Backlog) -> bool:
-        """Whether to decode a packet, or to leave it out because what waits is too much."""
-        if not backlog.leaves_out or packet.stream_index != stream.index or not packet.size:
-            return True
-        pts_s = None if packet.pts is None else float(packet.pts * packet.time_base)
-        return backlog.passes(self._clock(), pts_s, key=packet.is_keyframe)
+    def _is_silent(self, asked_at: float, armed_s: float) -> bool:
+        """Whether a read took as long as it might."""
+        waited_s = self._clock() - asked_at
+        return self.live and waited_s >= armed_s - min(0.05, armed_s / 2)
 
     def _decode(self, packet: Packet[Any], stream: VideoStream) -> list[VideoFrame]:
         """The good pictures of one packet; damage is counted, never raised."""
-        if packet.stream_index != stream.index:
-            return []
         try:
             frames: list[VideoFrame] = (self._decoding.instead or stream).decode(packet)
         except FFmpegError:
@@ -333,7 +336,13 @@ class PyAvSource:
 
     def _check_size(self, sized: VideoFrame | VideoCodecContext) -> None:
         if sized.width * sized.height > self._max_pixels:
-            raise too_large(self._name, sized.width, sized.height, self._max_pixels)
+            raise reasons.too_large(self._name, sized.width, sized.height, self._max_pixels)
+
+    def _frame(self, frame: VideoFrame, index: int, came_at: float, left_out: int) -> Frame:
+        pts = None if frame.pts is None else float(frame.time)
+        picture = AvPicture(frame, self._converter)
+        wall_at = self._wall_clock() - (self._clock() - came_at)
+        return Frame(self.camera, 0, index, came_at, wall_at, pts, picture, left_out)
 
     def _lost(self, reason: LossReason, words: str) -> SourceLost:
         return SourceLost(reason, f"{self._name} {words}")

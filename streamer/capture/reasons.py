@@ -42,6 +42,20 @@ def why(error: Exception) -> tuple[LossReason, str]:
     return "error", f"failed with {type(error).__name__}; try the address in a video player"
 
 
+def why_quiet(pictures: int, quiet_s: float, leaves_out: bool) -> tuple[LossReason, str]:
+    """Reason and words when no picture came for ``quiet_s`` seconds, after so many.
+
+    ``leaves_out``: packets came, and were left out because what came before was too much.
+    """
+    words = f"gave no picture for {quiet_s:.1f} s; check the camera and the network"
+    if leaves_out:
+        words = (
+            f"sends more than this machine decodes, and no key picture for {quiet_s:.1f} s to go "
+            "on with; choose a smaller stream of it, fewer cameras or a GPU"
+        )
+    return "stall" if pictures else "no_frames", words
+
+
 def why_silent(limit_s: float) -> tuple[LossReason, str]:
     """The same for a camera that did not answer the dial within ``limit_s`` seconds."""
     return "open_timeout", f"did not answer within {limit_s:.3g} s; check that it is up"

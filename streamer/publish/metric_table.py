@@ -29,7 +29,7 @@ _CAMERA = ("camera",)
 
 METRICS: Final = (
     Metric("streamer_frames_captured_total", "counter", _CAMERA, "frames",
-           "Frames decoded. At any instant captured = detected + tracked + skipped + dropped + "
+           "Frames that came. At any instant captured = detected + tracked + skipped + dropped + "
            "in flight.",
            "Stands still: the camera gives nothing; look at `streamer_camera_state`."),
     Metric("streamer_frames_detected_total", "counter", _CAMERA, "frames",

@@ -10,7 +10,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from streamer.capture.backlog import BEHIND_S, LASTING_S
+from streamer.capture.arrivals import LATE_S
 from streamer.capture.isolate import Isolated
 from streamer.capture.pyav import PyAvSource
 from streamer.capture.reach import Reach
@@ -39,9 +39,11 @@ class Camera:
         self.server = ScriptedRtsp(Script(units, fps=FPS, stamp=stamp, **script))  # type: ignore[arg-type]
 
     def error_s(self, frame: Frame) -> float:
-        """By how much a picture is said to be captured later than it was sent."""
-        assert frame.pts is not None
-        return frame.captured_at - self.sent_at[round(frame.pts * FPS)]
+        """By how much a picture is said to be captured later than it was sent.
+
+        40 ms are usual: FFmpeg hands out a picture when the next begins.
+        """
+        return frame.captured_at - self.sent_at[frame.index]
 
 
 @pytest.fixture(scope="module")
@@ -68,21 +70,18 @@ def looked_at(of: Source, slow_s: float, seconds: float) -> Iterator[Frame]:
 def test_pictures_that_wait_here_are_as_old_as_they_are(units: list[bytes]) -> None:
     camera = Camera(units)
     with camera.server as server:
-        frames = list(looked_at(source(server.port), 0.0, 1.0))
-        assert max(abs(camera.error_s(frame)) for frame in frames[BEGINNING:]) < 0.15
-        camera.sent_at.clear()
         frames, read_at = [], []
-        for frame in looked_at(source(server.port), 0.12, 5.0):
+        for frame in looked_at(source(server.port), 0.12, 4.0):
             frames.append(frame)
             read_at.append(time.monotonic())
+    errors = [camera.error_s(frame) for frame in frames[BEGINNING:]]
+    assert 0 <= min(errors) <= max(errors) < 0.3
     instants = [frame.captured_at for frame in frames]
     assert instants == sorted(instants)
-    # What FFmpeg read at the beginning waits in itself; it is known once all was read. Two of
-    # these small pictures may wait unseen.
-    caught_up = next(n for n, frame in enumerate(frames) if frame.left_out)
-    errors = [camera.error_s(frame) for frame in frames[caught_up:]]
-    assert -0.1 < min(errors) <= max(errors) < 0.35
-    assert max(at - instant for at, instant in zip(read_at, instants, strict=True)) > 0.5
+    ages = [at - instant for at, instant in zip(read_at, instants, strict=True)]
+    assert max(ages) > 0.4, "they did wait"
+    walls = [frame.wall_at - frame.captured_at for frame in frames]
+    assert max(walls) - min(walls) < 0.1
 
 
 @pytest.mark.parametrize("reach", [None, Reach((ip_network("127.0.0.0/8"),))])
@@ -99,7 +98,7 @@ def test_pictures_are_left_out_so_that_the_others_are_in_time(
         sent = len(camera.sent_at)
         assert of.state().losses == {}
         assert of.state().timestamp_jumps == 0
-    assert max(ages) < BEHIND_S + LASTING_S + 0.6
+    assert max(ages) < LATE_S + 0.4
     left_out = sum(frame.left_out for frame in frames)
     assert left_out > 30
     assert frames[-1].index + 1 == len(frames) + left_out  # every one has its number
