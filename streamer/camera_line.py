@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -9,6 +10,7 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
+from streamer.capture.arrivals import LATE_S
 from streamer.capture.ffmpeg import Tls
 from streamer.capture.isolate import Isolated
 from streamer.capture.once import Once
@@ -51,6 +53,7 @@ def source_of(name: str, camera: Camera, base_folder: Path, reach: Reach | None 
         reach=reach,
         stall_s=camera.stall_s,
         first_frame_s=camera.first_frame_s,
+        late_s=math.inf if camera.pacing == "all" else min(LATE_S, camera.max_age_s / 2),
     )
     source = make()
     if not camera.isolate:

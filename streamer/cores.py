@@ -51,11 +51,8 @@ def whole(threads: int) -> tuple[int, ...]:
 def on_core(core: int) -> Iterator[None]:
     """Bind this thread to a core while inside; where that is refused it runs anywhere."""
     before = os.sched_getaffinity(0)
-    try:
+    with suppress(OSError):  # the core was taken away from this process meanwhile
         os.sched_setaffinity(0, {core})
-    except OSError:  # the core was taken away from this process meanwhile
-        yield
-        return
     try:
         yield
     finally:

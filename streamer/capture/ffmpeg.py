@@ -76,7 +76,7 @@ class Patience:
 
     PyAV takes one timeout for every read of a source. Given this in its place, a read after a
     long silence waits for the rest of that silence only. While ``busy`` says that there are
-    pictures to be worked off, a read may take ``busy_s`` from now: that time is not the camera's.
+    pictures to be worked off, a read may take as long as ever: that time is not the camera's.
     """
 
     REARM_S: Final = 0.25
@@ -88,14 +88,13 @@ class Patience:
         *,
         until_at: float,
         most_s: float = math.inf,
-        busy_s: float = 0.0,
         busy: Callable[[], bool] = lambda: False,
     ) -> None:
         """Until the instant ``until_at`` by ``clock``, and at most ``most_s`` seconds."""
         self._clock = clock
         self._most_s = most_s
-        self._busy_s = busy_s
         self._busy = busy
+        self._busy_s = 0.0
         self.until_at = until_at
 
     def __float__(self) -> float:
@@ -104,6 +103,10 @@ class Patience:
         if self._busy():
             left_s = max(left_s, self._busy_s)
         return float(max(0.001, min(self._most_s, left_s)))
+
+    def renew(self, seconds: float) -> None:
+        """From now on ``seconds`` more; and so long a read may take while there is work."""
+        self.until_at, self._busy_s = self._clock() + seconds, seconds
 
     def is_over(self) -> bool:
         """Whether the deadline has passed."""

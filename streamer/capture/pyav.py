@@ -33,7 +33,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from streamer.capture import ffmpeg, reasons
-from streamer.capture.arrivals import Arrival, Arrivals, Silent
+from streamer.capture.arrivals import LATE_S, Arrival, Arrivals, Silent
 from streamer.capture.av_picture import AvPicture, ColourConverter
 from streamer.capture.challenge import login_words
 from streamer.capture.ffmpeg import VERIFIED, Patience, Tls
@@ -99,6 +99,7 @@ class PyAvSource:
         tls: Tls = VERIFIED,
         reach: Reach | None = None,
         decoder: str = "auto",
+        late_s: float = LATE_S,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -109,6 +110,7 @@ class PyAvSource:
         decoded. ``reach``: the addresses that it may have, looked at with each dial; the one that
         was looked at is dialled, but for HTTPS, where the certificate names the camera, and it may
         not send us on to another.
+        Pictures that wait for longer than ``late_s`` to be decoded are left out; see arrivals.py.
         ``decoder`` is "auto", "software", "cuda" or "cuda:N" (see hardware.py); files
         are decoded by software, where nothing can get lost on the way to it. Raises ``ValueError``
         when it is unknown, ``url`` and ``live`` do not go together or the URL is bad.
@@ -118,6 +120,8 @@ class PyAvSource:
             raise ValueError("live sources are rtsp, rtsps, http or https; others are files")
         self.live = live
         self.decode_errors = 0
+        self._owed = 0  # left out, and not told yet: no picture came behind them
+        self._late_s = late_s
         self.camera = camera
         self._scheme = scheme
         self._open_timeout_s = open_timeout_s
@@ -167,9 +171,8 @@ class PyAvSource:
         """
         until_at = self._clock() + self._first_frame_s
         opening = Patience(self._clock, most_s=self._open_timeout_s, until_at=until_at)
-        arrivals: Arrivals[Packet[Any]] = Arrivals(self._clock)
-        reading = Patience(
-            self._clock, until_at=until_at, busy_s=self._read_timeout_s, busy=arrivals.is_busy
+        arrivals: Arrivals[Packet[Any]] = Arrivals(
+            self._clock, until_at=until_at, late_s=self._late_s
         )
         if self.live:
             self._resolver.require(self._name, stop)
@@ -183,8 +186,8 @@ class PyAvSource:
                 self._target, target = way.enter_context(
                     self._bounded.dialled(self._resolver.addresses, float(opening))
                 )
-            with closing(self._open(target, opening, reading)) as container:
-                yield from self._read(container, stop, reading, arrivals)
+            with closing(self._open(target, opening, arrivals.patience)) as container:
+                yield from self._read(container, stop, arrivals)
 
     def _open(self, target: str, opening: Patience, reading: Patience) -> InputContainer:
         asked_at, limit_s = self._clock(), float(opening)
@@ -224,24 +227,21 @@ class PyAvSource:
         return stream
 
     def _read(
-        self,
-        container: InputContainer,
-        stop: threading.Event,
-        patience: Patience,
-        arrivals: Arrivals[Packet[Any]],
+        self, container: InputContainer, stop: threading.Event, arrivals: Arrivals[Packet[Any]]
     ) -> Iterator[Frame]:
         stream = self._stream(container)
         context = stream.codec_context
+        patience = arrivals.patience
         index = 0
         good_at = self._clock()
         reason: LossReason = "eof"
         words = "ended the stream; the camera may be restarting"
-        skipped = 0
+        skipped = self._owed
         try:
             with ExitStack() as reading:
-                packets = reading.enter_context(closing(self._packets(container, stream, patience)))
+                packets = reading.enter_context(closing(self._packets(container, stream, arrivals)))
                 coming = (
-                    arrivals.follow(packets, stream.index, patience.is_over)
+                    arrivals.follow(packets, stream.index, stop)
                     if self.live
                     else (Arrival(packet, self._clock()) for packet in packets)
                 )
@@ -257,11 +257,11 @@ class PyAvSource:
                         skipped += left_out
                     for picture in (pictures := self._decode(packet, stream)):
                         self._check_size(picture)
-                        index += skipped
-                        yield self._frame(picture, index, came_at, skipped)
-                        index, skipped = index + 1, 0
+                        index, left_out, skipped = index + skipped, skipped, 0
+                        yield self._frame(picture, index, came_at, left_out)
+                        index += 1
                         if self.live:  # from here: the reader's time is not the camera's
-                            patience.until_at = self._clock() + self._read_timeout_s
+                            patience.renew(self._read_timeout_s)
                     if pictures:
                         good_at = self._clock()
                     elif self._clock() - good_at >= GIANT_S:
@@ -274,6 +274,8 @@ class PyAvSource:
                 reason = "stall"
             elif error.errno == errno.EIO:  # at opening this is a host out of reach
                 reason, words = "reset", "broke the connection; the camera may be restarting"
+        finally:
+            self._owed = skipped + arrivals.left_out
         if not self.live and reason == "eof":
             return
         if reason == "stall":
@@ -284,13 +286,13 @@ class PyAvSource:
             raise self._lost(reason, words)
 
     def _packets(
-        self, container: InputContainer, stream: VideoStream, patience: Patience
+        self, container: InputContainer, stream: VideoStream, arrivals: Arrivals[Packet[Any]]
     ) -> Generator[Packet[Any]]:
-        """Every packet, each waited for no longer than ``patience`` says by then.
+        """Every packet, each waited for no longer than the patience of ``arrivals`` says by then.
 
         Raises :class:`Silent` when none came in that time.
         """
-        silent = False
+        patience, silent = arrivals.patience, False
         while not silent:
             armed_s = float(patience)
             asked_at = self._clock()
@@ -312,13 +314,13 @@ class PyAvSource:
                     asked_at = self._clock()
                     # PyAV reads the patience once for each demux(); pictures that come keep it.
                     if packet.size and not patience.is_near(armed_s):
+                        arrivals.settle()  # a picture that just came moves the deadline
                         break
         raise Silent  # here, where no exception holds the URL
 
     def _is_silent(self, asked_at: float, armed_s: float) -> bool:
         """Whether a read took as long as it might."""
-        waited_s = self._clock() - asked_at
-        return self.live and waited_s >= armed_s - min(0.05, armed_s / 2)
+        return self.live and self._clock() - asked_at >= armed_s - min(0.05, armed_s / 2)
 
     def _decode(self, packet: Packet[Any], stream: VideoStream) -> list[VideoFrame]:
         """The good pictures of one packet; damage is counted, never raised."""

@@ -230,7 +230,7 @@ class Reconnecting:
                     elif now - healthy_since >= self._healthy_after_s:
                         self._dials.reset()
                     self._newest_at = now
-                    if self._flood.see(frame.captured_at):
+                    if self._flood.see(now):
                         return SourceLost(
                             "flood",
                             f"sent more than {self._max_fps_in:g} pictures in a second; lower its "
@@ -276,8 +276,8 @@ class Reconnecting:
         if frame.left_out and now >= self._behind_again_at:
             self._lines.say(
                 "warning", "camera_behind", pictures=self._undecoded,
-                detail="sends more than this machine decodes; choose a smaller stream of it, fewer "
-                "cameras or a GPU",
+                detail="was not decoded in time; if that goes on, choose a smaller stream of it, "
+                "fewer cameras or a GPU",
             )  # fmt: skip
             self._undecoded, self._behind_again_at = 0, now + BEHIND_AGAIN_S
         if self._stillness.see(frame.picture, now):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, Literal
 
+from streamer.capture.arrivals import LATE_S
 from streamer.capture.ffmpeg import VERIFIED, Tls
 from streamer.capture.reach import Reach
 from streamer.capture.urls import (
@@ -38,12 +39,13 @@ def make_source(
     reach: Reach | None = None,
     stall_s: float = 5.0,
     first_frame_s: float = 10.0,
+    late_s: float = LATE_S,
 ) -> Source:
     """The source for ``url``, not yet opened; one life of it, so wrap it where it is live.
 
     Relative file paths are relative to ``base_folder``, the folder of the configuration file;
     a network camera without a picture for ``stall_s`` seconds, or without its first for
-    ``first_frame_s``, is lost;
+    ``first_frame_s``, is lost; what waits for ``late_s`` to be decoded may be left out;
     ``tls`` says whose certificates an rtsps or https camera may show, ``reach`` which addresses a
     network camera may have (None: any);
     ``decoder`` is "auto", "software", "cuda" or "cuda:N", for network cameras.
@@ -68,6 +70,7 @@ def make_source(
             decoder=decoder,
             read_timeout_s=stall_s,
             first_frame_s=first_frame_s,
+            late_s=late_s,
         )
     if scheme == "webcam":
         from streamer.capture.opencv import WebcamSource

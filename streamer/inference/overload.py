@@ -88,9 +88,13 @@ class CameraReading:
 
 
 def _wanted(ledger: Ledger) -> int:
-    """Frames so far that were to be looked at; those whose faces were to be predicted are not."""
+    """Frames so far that were to be looked at.
+
+    Those whose faces were to be predicted are not, nor are those that never came here.
+    """
     filled = ledger.settled.get("tracked", 0) + ledger.dropped.get(("infer", "fill_full"), 0)
-    return ledger.captured - ledger.skipped - filled
+    never = sum(ledger.dropped.get(("capture", why), 0) for why in ("not_decoded", "ring_full"))
+    return ledger.captured - ledger.skipped - filled - never
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from streamer.capture.isolated_child import BROKEN, END, FRAME, LOST, MAX_WORDS, Orders, one_life
+from streamer.capture.isolated_child import (
+    BROKEN,
+    END,
+    FRAME,
+    LOST,
+    MAX_WORDS,
+    Orders,
+    feed,
+    one_life,
+)
 from streamer.capture.ring import Ring, unpack
 from streamer.capture.schemes import make_source
 from streamer.errors import SourceLost
-from streamer.types import SourceUrl
+from streamer.types import Frame, SourceUrl
+from streamer.vision.picture import ArrayPicture
 from tests.capture.clips import make_clip
 
 SLOTS = {"slots": 3, "max_pixels": 320 * 240}
@@ -56,6 +67,24 @@ def test_a_camera_drops_and_counts_when_no_slot_is_free() -> None:
         assert [unpack(m[1:]).index for m in messages] == [0, 1, 2]
         assert [unpack(m[1:]).slot for m in messages] == [0, 1, 2]
         assert ring.dropped == 7
+
+
+def test_what_was_left_out_before_a_frame_that_is_dropped_is_told_with_the_next() -> None:
+    class LeftOut:
+        """Five frames, before the last two of which four were left out; the ring has room for 3."""
+
+        def frames(self, stop: threading.Event) -> Iterator[Frame]:
+            picture = ArrayPicture(np.zeros((64, 64, 3), np.uint8))
+            for index, left_out in ((0, 0), (1, 0), (2, 0), (7, 4), (12, 4)):
+                if index == 12:
+                    ring.free(0)
+                yield Frame("c", 0, index, 0.0, 0.0, None, picture, left_out)
+
+    with both_ends() as (ring, ours, theirs):
+        feed(LeftOut(), ring, theirs, live=True, stop=threading.Event())  # type: ignore[arg-type]
+        told = [unpack(ours.recv(1000)[1:]) for _ in range(4)]
+        assert [(one.index, one.left_out) for one in told] == [(0, 0), (1, 0), (2, 0), (12, 8)]
+        assert ring.dropped == 1
 
 
 def test_a_file_waits_for_a_slot(tmp_path: Path) -> None:

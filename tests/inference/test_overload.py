@@ -241,3 +241,18 @@ def test_a_reading_is_what_two_ledgers_say():
         priority=2.0,
     )
     assert reading == CameraReading(12.5, 7.5, 0.2, 1.0, 2.0)
+
+
+def test_frames_that_never_came_were_not_looked_at_and_not_offered():
+    """Fifteen of 25 were not decoded, nine of ten waited in vain: it suffers."""
+    never = {("capture", "not_decoded"): 10, ("capture", "ring_full"): 5}
+    reading = CameraReading.between(
+        Ledger(0, {}, 0, {}, 0, 0),
+        Ledger(25, {}, 0, {**never, ("infer", "queue_full"): 9}, 0, 0),
+        1.0,
+        age_s=0.2,
+        max_age_s=1.0,
+        priority=1.0,
+    )
+    assert (reading.offered, reading.served) == (10, 1)
+    assert reading.suffers(2.0)
