@@ -271,7 +271,7 @@ class Reconnecting:
 
     def _look(self, frame: Frame, now: float) -> None:
         """Take in what a frame tells of the camera's health."""
-        self._time.see(frame.pts, frame.captured_at)
+        self._time.see(frame.pts, now)
         self._undecoded += frame.left_out
         if frame.left_out and now >= self._behind_again_at:
             self._lines.say(

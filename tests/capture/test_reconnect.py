@@ -473,24 +473,6 @@ def test_pictures_that_are_left_out_are_told_once_a_minute() -> None:
     assert told == [3, 180, 180]
 
 
-def test_pictures_that_waited_do_not_leap() -> None:
-    """Ten seconds of them are read at once: by when they came, their times are in order."""
-    clock = Clock()
-
-    class Burst(Lives):
-        def frames(self, stop: threading.Event) -> Iterator[Frame]:
-            began_at = clock.now
-            for n in range(250):
-                clock.now += 10.0 if n == 1 else 0.001
-                picture = ArrayPicture(np.full((16, 16, 3), n % 200, np.uint8))
-                at = began_at if n == 0 else began_at + 10
-                yield Frame("door", 0, n, at, 0.0, at, picture)
-
-    camera = wrap(Burst(clock))
-    assert len(list(camera.frames(Stop(clock, most=1)))) == 250
-    assert camera.state().timestamp_jumps == 0
-
-
 def test_a_flood_ends_one_life_and_no_more() -> None:
     clock = Clock()
     source = Lives(clock, (10_000, 0.0001, None), (3, 0.1, "eof"))
