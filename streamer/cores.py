@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -49,15 +50,23 @@ def whole(threads: int) -> tuple[int, ...]:
 
 @contextmanager
 def on_core(core: int) -> Iterator[None]:
-    """Bind this thread to a core while inside; where that is refused it runs anywhere."""
+    """Bind this thread to a core while inside; where it may not run there, it is left alone.
+
+    So is the main thread: whatever a signal's handler raises may come between any two steps of
+    this. What somebody else says of the thread meanwhile (``taskset -p``) stays.
+    """
     before = os.sched_getaffinity(0)
-    with suppress(OSError):  # the core was taken away from this process meanwhile
-        os.sched_setaffinity(0, {core})
+    if core not in before or threading.current_thread() is threading.main_thread():
+        yield
+        return
     try:
+        with suppress(OSError):  # the core was taken away from this process meanwhile
+            os.sched_setaffinity(0, {core})
         yield
     finally:
         with suppress(OSError):
-            os.sched_setaffinity(0, before)
+            if os.sched_getaffinity(0) == {core}:
+                os.sched_setaffinity(0, before)
 
 
 def cpu_quota(root: Path = _ROOT) -> float | None:

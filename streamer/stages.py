@@ -122,36 +122,38 @@ def capture(
     """Stage 1, one for each camera: read frames, choose those to look at, offer them.
 
     ``wants`` says of a frame's instant (seconds) whether to look at it, ``still`` whether nothing
-    moves in it, so that it need not be (it compares only frames that are wanted, which it is told;
-    for others it answers as for the last), and ``work`` what to look at it with, or None while
-    there is too much to do for this camera to be looked at. A live lane lets the oldest go rather
-    than wait; a file lane waits. Files are paced by their own time, so that ``max_fps`` means the
-    same however fast the file is read. Numbers that are missing between frames were left out or
-    lost before they came here; they count as dropped. ``position`` is where the numbers begin, and
-    goes on with them.
+    moves in it (it compares only frames that are wanted, which it is told; for others it answers as
+    for the last), and ``work`` what to look at it with, or None while there is too much to do. A
+    live lane lets the oldest go rather than wait; a file lane waits. Files are paced by their own
+    time, however fast they are read. Numbers that are missing were left out or lost before they
+    came here and count as dropped. ``position`` is where they begin, and goes on with them.
     """
     view: tuple[int, int, int] | None = None
-    for frame in source.frames(stop):
-        captured.tick()
-        if (missing := frame.index - position.index) > 0:
-            undecoded = min(missing, frame.left_out)
-            lane.miss(undecoded, "not_decoded")
-            lane.miss(missing - undecoded, "ring_full")  # no room on the way from another process
-        position.epoch, position.index = frame.epoch + 1, frame.index + 1
-        file_at = None if source.live else frame.pts
-        at = frame.captured_at if file_at is None else file_at
-        looks, now = wants(at), work()
-        if _view(frame) != view:  # what was known of it says nothing of this one
-            view, looks = _view(frame), True
-        stands = now is not None and still is not None and still(frame, at, looks)
-        compared, looks = looks and stands, looks and not stands
-        if now is None:
-            lane.miss(1, "overload")
-        elif looks or now.fills:
-            lane.put(Job(frame, now, looks, stands, file_at, compared))
-        else:
-            lane.skip()
-        del frame  # do not keep a picture alive while waiting for the next
+    try:
+        for frame in source.frames(stop):
+            captured.tick()
+            if (missing := frame.index - position.index) > 0:
+                left_out = min(missing, frame.left_out)
+                lane.miss(left_out, "not_decoded")
+                lane.miss(missing - left_out, "ring_full")  # on the way from another process
+            position.epoch, position.index = frame.epoch + 1, frame.index + 1
+            file_at = None if source.live else frame.pts
+            at = frame.captured_at if file_at is None else file_at
+            looks, now = wants(at), work()
+            if _view(frame) != view:  # what was known of it says nothing of this one
+                view, looks = _view(frame), True
+            stands = now is not None and still is not None and still(frame, at, looks)
+            compared, looks = looks and stands, looks and not stands
+            if now is None:
+                lane.miss(1, "overload")
+            elif looks or now.fills:
+                lane.put(Job(frame, now, looks, stands, file_at, compared))
+            else:
+                lane.skip()
+            del frame  # do not keep a picture alive while waiting for the next
+    finally:
+        position.index += (left_out := getattr(source, "left_out", 0))
+        lane.miss(left_out, "not_decoded")  # no frame tells of these any more
 
 
 def infer(

@@ -419,6 +419,28 @@ def test_frames_that_were_not_decoded_are_told_from_those_that_found_no_room() -
     assert ledger.closes
 
 
+def test_frames_that_no_frame_tells_of_any_more_are_counted_at_the_end() -> None:
+    class Owing(ListSource):
+        left_out = 7
+
+    lane = FanIn[Job]("infer").add_lane("cam", capacity=9, overflow="block")
+    meters = CameraMeters(Rate(time.monotonic), Rate(time.monotonic), Durations())
+    work = CameraWork(FakeDetector(), FaceTracker(), meters)
+    position = Position()
+    capture(
+        Owing([picture()] * 2, camera="cam", live=False),
+        lane,
+        lambda at: True,
+        lambda: work,
+        meters.captured,
+        position,
+        stop=threading.Event(),
+    )
+    assert lane.ledger().dropped == {("capture", "not_decoded"): 7}
+    assert (lane.ledger().captured, position.index) == (9, 9)
+    assert lane.ledger().closes
+
+
 def test_the_first_frame_of_another_resolution_is_looked_at_whatever_pacing_says() -> None:
     small, large = picture(), ArrayPicture(np.zeros((96, 128, 3), np.uint8))
     assert (small.width, small.height) != (large.width, large.height)

@@ -88,9 +88,12 @@ class Arrivals(Generic[P]):
         self._busy_since: float | None = None  # when what is worked off came
 
     def is_busy(self) -> bool:
-        """Whether something is being worked off that came a while ago."""
-        since = self._busy_since
-        return since is not None and self._clock() - since > BUSY_S
+        """Whether something is being worked off, or waits for that, that came a while ago."""
+        with self._change:
+            since = self._busy_since
+            if since is None and self._waiting:
+                since = self._waiting[0].came_at
+        return since is not None and self._clock() - since >= BUSY_S
 
     @property
     def leaves_out(self) -> bool:

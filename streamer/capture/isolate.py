@@ -44,6 +44,9 @@ START_S: Final = 20.0
 GRACE_S: Final = 0.4
 """Seconds a child has to say goodbye to its camera after a stop, before it is killed."""
 
+MOST_LEFT_OUT: Final = 100_000
+"""A child that says it left out more pictures in the end is not believed."""
+
 POLL_S: Final = 0.1
 """Longest wait before ``stop`` and the signs of life are looked at."""
 
@@ -104,6 +107,7 @@ class Isolated:
         kept = {name: value for name, value in (environ or {}).items() if name in KEPT}
         self._environ = {**kept, "OPENBLAS_NUM_THREADS": "1"}  # numpy starts none for nothing
         self._clock = clock
+        self.left_out = 0  # pictures, as of PyAvSource
         # The child, and dropped frames and decode errors before it: changed together, so that
         # another thread never sees a counter go back.
         self._now: tuple[_Child | None, int, int] = (None, 0, 0)
@@ -133,6 +137,7 @@ class Isolated:
         Raises :class:`streamer.errors.SourceLost`: as the source does, ``error`` when the child
         crashed or could not be started, ``stall`` when it was silent.
         """
+        self.left_out = 0
         if stop.is_set():
             return
         child = self._start()
@@ -142,6 +147,7 @@ class Isolated:
             lost = yield from self._read(child, stop)
         finally:
             child.close()
+            self.left_out = min(child.ring.left_out, MOST_LEFT_OUT)
             self._now = (None, self.dropped_in_child, self.decode_errors)
         del child  # whoever keeps the loss keeps these variables, and must not keep the ring
         if lost is not None:

@@ -20,7 +20,7 @@ import signal
 import socket
 import sys
 import threading
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypedDict, cast
@@ -123,7 +123,9 @@ def feed(
     locator = Locator()
     frames = cast("Generator[Frame]", source.frames(stop))
     owed = 0  # left out before frames that were dropped themselves
-    with closing(frames):
+    with ExitStack() as end:
+        end.callback(lambda: _settle(ring, owed + getattr(source, "left_out", 0)))
+        end.enter_context(closing(frames))
         for frame in frames:
             ring.decode_errors = getattr(source, "decode_errors", 0)
             slot = ring.free_slot()
@@ -137,6 +139,10 @@ def feed(
                 control.send(FRAME + pack(replace(stored, left_out=owed)))
                 owed = 0
             del frame  # do not hold a picture while waiting for the next
+
+
+def _settle(ring: Ring, owed: int) -> None:
+    ring.left_out = owed
 
 
 def one_life(orders: Orders, ring: Ring, control: socket.socket, stop: threading.Event) -> bytes:

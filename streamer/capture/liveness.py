@@ -91,7 +91,7 @@ class Flood:
     def __init__(self, most_a_second: float) -> None:
         """More than ``most_a_second`` pictures within a second are a flood."""
         self._most = most_a_second
-        self._count = 0
+        self._count = 0.0
         self._since_at = -1.0
 
     def begin(self, now: float) -> None:
@@ -99,11 +99,11 @@ class Flood:
         self._count = 0
         self._since_at = now
 
-    def see(self, now: float) -> bool:
-        """Count a picture at the instant ``now``; True when there are too many."""
+    def see(self, now: float, count: float = 1) -> bool:
+        """Count a picture, or more, at the instant ``now``; True when there are too many."""
         if now - self._since_at >= 1.0:
             self.begin(now)
-        self._count += 1
+        self._count += count
         return self._count > self._most
 
 

@@ -79,7 +79,8 @@ class PyAvSource:
     """A :class:`streamer.protocols.Source`: an RTSP or HTTP camera, or a video file.
 
     ``decode_errors`` counts, over all lives, packets that gave no picture and pictures dropped
-    because they were damaged.
+    because they were damaged; ``left_out`` those that were left out for being late at the end of
+    the last life, so that no picture tells of them.
 
     The longest waits: 3 s for the name, twice ``open_timeout_s`` to open, ``read_timeout_s`` to
     read, and ``first_frame_s`` for all until the first picture; ``stop`` is seen between them.
@@ -109,18 +110,16 @@ class PyAvSource:
         dialling, is lost; pictures of more than ``max_pixels`` are refused before they are
         decoded. ``reach``: the addresses that it may have, looked at with each dial; the one that
         was looked at is dialled, but for HTTPS, where the certificate names the camera, and it may
-        not send us on to another.
-        Pictures that wait for longer than ``late_s`` to be decoded are left out; see arrivals.py.
-        ``decoder`` is "auto", "software", "cuda" or "cuda:N" (see hardware.py); files
-        are decoded by software, where nothing can get lost on the way to it. Raises ``ValueError``
-        when it is unknown, ``url`` and ``live`` do not go together or the URL is bad.
+        not send us on to another. ``late_s``: see arrivals.py. ``decoder`` is "auto", "software",
+        "cuda" or "cuda:N" (see hardware.py); files are decoded by software, where nothing can get
+        lost on the way to it. Raises ``ValueError`` when it is unknown, ``url`` and ``live`` do not
+        go together or the URL is bad.
         """
         scheme = scheme_of(url.reveal())
         if live != (scheme in ffmpeg.PROTOCOLS) or (not live and scheme != "file"):
             raise ValueError("live sources are rtsp, rtsps, http or https; others are files")
         self.live = live
-        self.decode_errors = 0
-        self._owed = 0  # left out, and not told yet: no picture came behind them
+        self.decode_errors = self.left_out = 0
         self._late_s = late_s
         self.camera = camera
         self._scheme = scheme
@@ -169,6 +168,7 @@ class PyAvSource:
         A file ends by returning. Raises :class:`streamer.errors.SourceLost` when a live stream
         ends for any reason but ``stop``, and when a file cannot be opened or read on.
         """
+        self.left_out = 0
         until_at = self._clock() + self._first_frame_s
         opening = Patience(self._clock, most_s=self._open_timeout_s, until_at=until_at)
         arrivals: Arrivals[Packet[Any]] = Arrivals(
@@ -236,7 +236,7 @@ class PyAvSource:
         good_at = self._clock()
         reason: LossReason = "eof"
         words = "ended the stream; the camera may be restarting"
-        skipped = self._owed
+        skipped = 0
         try:
             with ExitStack() as reading:
                 packets = reading.enter_context(closing(self._packets(container, stream, arrivals)))
@@ -249,8 +249,8 @@ class PyAvSource:
                 for packet, came_at, left_out in coming:
                     if stop.is_set():
                         return
-                    if patience.is_over():  # packets may come, but no pictures; or the read gives
-                        reason = "stall"  # what the parser had left once it timed out
+                    if came_at >= patience.until_at:  # packets may come, but no pictures
+                        reason = "stall"
                         break
                     if left_out:  # what it kept for later is of before
                         (self._decoding.instead or context).flush_buffers()
@@ -275,7 +275,7 @@ class PyAvSource:
             elif error.errno == errno.EIO:  # at opening this is a host out of reach
                 reason, words = "reset", "broke the connection; the camera may be restarting"
         finally:
-            self._owed = skipped + arrivals.left_out
+            self.left_out = skipped + arrivals.left_out
         if not self.live and reason == "eof":
             return
         if reason == "stall":

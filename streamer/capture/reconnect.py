@@ -110,6 +110,7 @@ class Reconnecting:
         self._first_epoch = first_epoch
         self._epoch = first_epoch - 1
         self._next_index = first_index
+        self.left_out = 0  # pictures of lives that ended, which no frame told of yet
         self._undecoded = 0
         self._behind_again_at = clock()
 
@@ -214,6 +215,7 @@ class Reconnecting:
         first_index = self._next_index
         healthy_since: float | None = None
         quiet_since = 0.0
+        captured_at = self._clock()
         frames = cast("Generator[Frame]", self._source.frames(stop))
         try:
             with closing(frames):
@@ -230,7 +232,9 @@ class Reconnecting:
                     elif now - healthy_since >= self._healthy_after_s:
                         self._dials.reset()
                     self._newest_at = now
-                    if self._flood.see(now):
+                    gap_s = max(1.0, frame.captured_at - captured_at)
+                    captured_at = frame.captured_at
+                    if self._flood.see(now, 1 + frame.left_out / gap_s):
                         return SourceLost(
                             "flood",
                             f"sent more than {self._max_fps_in:g} pictures in a second; lower its "
@@ -239,7 +243,10 @@ class Reconnecting:
                     self._look(frame, now)
                     self._next_index = first_index + frame.index + 1
                     self._handed_over = True
-                    yield replace(frame, epoch=self._epoch, index=first_index + frame.index)
+                    left_out, self.left_out = frame.left_out + self.left_out, 0
+                    yield replace(
+                        frame, epoch=self._epoch, index=first_index + frame.index, left_out=left_out
+                    )
                     self._handed_over = False
                     del frame  # do not hold a picture while waiting for the next
                     quiet_since = self._clock()  # what the reader took is not the camera's silence
@@ -255,6 +262,9 @@ class Reconnecting:
             return None
         finally:
             self._handed_over = False
+            owed = getattr(self._source, "left_out", 0)
+            self.left_out += owed
+            self._next_index += owed
         if stop.is_set():
             return None
         return SourceLost("eof", "the source ended; it is opened again")

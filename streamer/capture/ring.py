@@ -88,7 +88,7 @@ def unpack(message: bytes) -> Stored:
 class Ring:
     """The shared memory: ``slots`` places for pictures of at most ``max_pixels`` pixels.
 
-    Three numbers are the child's to set and anybody's to read, each in a machine word of its own
+    Four numbers are the child's to set and anybody's to read, each in a machine word of its own
     so that no reading is torn.
     """
 
@@ -96,7 +96,7 @@ class Ring:
         """Map the memory of ``fd``, which may be closed afterwards; see :meth:`create`."""
         self._max_pixels = max_pixels
         memory = mmap.mmap(fd, _PAGE + slots * _slot_bytes(max_pixels))
-        self._numbers = np.frombuffer(memory, np.uint64, 3)
+        self._numbers = np.frombuffer(memory, np.uint64, 4)
         self._taken = np.frombuffer(memory, np.uint8, slots, offset=64)
         self._slots = np.frombuffer(memory, np.uint8, offset=_PAGE).reshape(slots, -1)
 
@@ -148,6 +148,15 @@ class Ring:
     @decode_errors.setter
     def decode_errors(self, value: int) -> None:
         self._numbers[2] = value
+
+    @property
+    def left_out(self) -> int:
+        """Pictures left out in the child at the end of its life, which no frame tells of."""
+        return int(self._numbers[3])
+
+    @left_out.setter
+    def left_out(self, value: int) -> None:
+        self._numbers[3] = value
 
     def free_slot(self) -> int | None:
         """The first slot that holds nothing, for the child; None when all are taken.

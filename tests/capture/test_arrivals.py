@@ -66,6 +66,15 @@ def test_packets_come_in_order_and_with_the_instant_at_which_they_came() -> None
     assert waiting(arrivals) == [(0, 0, 0), (1, 0.2, 0), (2, 0.5, 0)]
 
 
+def test_what_waits_for_a_while_is_work_although_nobody_took_it() -> None:
+    arrivals = Arrivals(clock := Clock())
+    assert not arrivals.is_busy()
+    put(arrivals, clock, (0, Fake(0, True)))
+    assert not arrivals.is_busy()
+    clock.now += BUSY_S
+    assert arrivals.is_busy()
+
+
 def test_what_is_late_is_left_out_up_to_the_next_key_picture() -> None:
     arrivals = Arrivals(clock := Clock())
     put(arrivals, clock, (0, Fake(0, True)), (0.3, Fake(1)), (0.51, Fake(2)), (0.72, Fake(3)))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from ipaddress import ip_network
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,17 @@ def source(port: int, **options: object) -> PyAvSource:
     return PyAvSource(
         SourceUrl(f"rtsp://127.0.0.1:{port}/x"), camera="door", live=True, **options  # type: ignore[arg-type]
     )  # fmt: skip
+
+
+class SlowlyRead(PyAvSource):
+    """Takes a quarter of a second for each of the first eight pictures."""
+
+    def _decode(self, packet: Any, stream: Any) -> list[Any]:
+        found = super()._decode(packet, stream)
+        self._slow = getattr(self, "_slow", 0) + 1
+        if self._slow < 9:
+            time.sleep(0.25)
+        return found
 
 
 def looked_at(of: Source, slow_s: float, seconds: float) -> Iterator[Frame]:
@@ -130,20 +142,37 @@ def test_without_a_key_picture_to_go_on_with_it_is_dialled_again() -> None:
     assert "more than this machine decodes" in str(lost.value)
 
 
-def test_pictures_that_were_left_out_are_counted_in_the_next_life() -> None:
-    """When no picture came behind them, and also when the end of a life did."""
-    of = None
+@pytest.mark.parametrize("isolate", [False, True])
+def test_pictures_that_no_picture_came_behind_are_told_in_the_next_life(isolate: bool) -> None:
     with Camera(list(access_units(400, keys=400))).server as server:
-        of = source(server.port, read_timeout_s=1.0)
-        with pytest.raises(SourceLost):
-            for frame in of.frames(threading.Event()):
-                if frame.index < 8:
-                    time.sleep(0.25)
-        last = frame.index
-        again = next(iter(of.frames(threading.Event())))
-    assert again.left_out == again.index > 20
-    assert last < 60
-    assert of._owed == 0
+        url = SourceUrl(f"rtsp://127.0.0.1:{server.port}/x")
+        slow = partial(SlowlyRead, url, camera="door", live=True, read_timeout_s=1.0)
+        inner = Isolated(slow, camera="door", live=True) if isolate else slow()
+        of = Reconnecting(inner, url=url, first_backoff_s=0.1)
+        last = None
+        for frame in of.frames(threading.Event()):
+            if frame.epoch:
+                break
+            last = frame
+        assert last is not None
+        assert frame.left_out > 20
+        assert frame.index == last.index + 1 + frame.left_out
+        assert of.left_out == 0
+
+
+def test_pictures_that_no_picture_comes_behind_any_more_are_told_by_the_source() -> None:
+    with Camera(list(access_units(400, keys=400))).server as server:
+        url = SourceUrl(f"rtsp://127.0.0.1:{server.port}/x")
+        of = Reconnecting(
+            SlowlyRead(url, camera="door", live=True, read_timeout_s=1.0), url=url,
+            first_backoff_s=60.0,
+        )  # fmt: skip
+        stop = threading.Event()
+        until = threading.Timer(7.0, stop.set)
+        until.start()
+        frames = list(of.frames(stop))
+    assert of.left_out > 20
+    assert all(frame.left_out == 0 for frame in frames)
 
 
 def test_rubbish_does_not_put_off_that_a_silence_is_noticed(units: list[bytes]) -> None:

@@ -473,6 +473,36 @@ def test_pictures_that_are_left_out_are_told_once_a_minute() -> None:
     assert told == [3, 180, 180]
 
 
+def test_a_flood_is_one_although_most_of_it_is_left_out() -> None:
+    clock = Clock()
+
+    class Flooding(Lives):
+        def frames(self, stop: threading.Event) -> Iterator[Frame]:
+            for n in range(20):
+                clock.now += 0.5
+                picture = ArrayPicture(np.full((16, 16, 3), n % 200, np.uint8))
+                yield Frame("door", 0, n, clock.now, 0.0, None, picture, 400 if n else 0)
+
+    camera = wrap(Flooding(clock), max_fps_in=500.0)
+    assert len(list(camera.frames(Stop(clock, most=1)))) < 5
+    assert camera.state().losses == {"flood": 1}
+
+
+def test_many_pictures_that_were_left_out_in_a_long_time_are_no_flood() -> None:
+    clock = Clock()
+
+    class Rare(Lives):
+        def frames(self, stop: threading.Event) -> Iterator[Frame]:
+            for n in range(5):
+                clock.now += 40.0
+                picture = ArrayPicture(np.full((16, 16, 3), n % 200, np.uint8))
+                yield Frame("door", 0, n, clock.now, 0.0, None, picture, 1000)
+
+    camera = wrap(Rare(clock), max_fps_in=500.0, stall_s=60.0)
+    assert len(list(camera.frames(Stop(clock, most=1)))) == 5
+    assert camera.state().losses == {"eof": 1}
+
+
 def test_a_flood_ends_one_life_and_no_more() -> None:
     clock = Clock()
     source = Lives(clock, (10_000, 0.0001, None), (3, 0.1, "eof"))

@@ -3,8 +3,9 @@
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,24 +114,79 @@ def test_a_size_is_tried_once_and_sizes_are_bounded() -> None:
     assert len(quick.chosen) == SIZES
 
 
+def on_a_thread(*steps: Callable[[], object]) -> list[object]:
+    """What each gives, or raises, one after the other on one thread that is not the main one."""
+    found: list[object] = []
+
+    def work() -> None:
+        for step in steps:
+            try:
+                found.append(step())
+            except AssertionError as error:
+                found.append(error)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    worker.join(20)
+    return found
+
+
+def here() -> set[int]:
+    return os.sched_getaffinity(0)
+
+
 def test_a_thread_is_bound_to_its_core_for_the_run_only() -> None:
-    session, before = Placed(), os.sched_getaffinity(0)
+    session, before = Placed(), here()
     core = max(before)
-    PlainNetwork(session, "image", ["loc"], core).run(batch(), object())
-    assert session.placed == [{core}]
-    assert os.sched_getaffinity(0) == before
-    PlainNetwork(session, "image", ["loc"]).run(batch(), object())
-    assert session.placed[1] == before
+    bound = PlainNetwork(session, "image", ["loc"], core)
+    free = PlainNetwork(session, "image", ["loc"])
+    found = on_a_thread(
+        lambda: bound.run(batch(), object()), here, lambda: free.run(batch(), object())
+    )
+    assert session.placed == [{core}, before]
+    assert found[1] == before
 
 
 def test_after_a_run_that_failed_the_thread_and_the_core_are_free() -> None:
-    session, before = Placed(), os.sched_getaffinity(0)
+    session, before = Placed(), here()
     bound = PlainNetwork(session, "image", ["loc"], max(before))
-    with pytest.raises(AssertionError):
-        bound.run(batch(), None)
-    assert os.sched_getaffinity(0) == before
-    bound.run(batch(), object())
+    found = on_a_thread(
+        lambda: bound.run(batch(), None), here, lambda: bound.run(batch(), object())
+    )
+    assert isinstance(found[0], AssertionError)
+    assert found[1] == before
     assert session.placed == [{max(before)}] * 2
+
+
+def test_the_main_thread_is_never_bound() -> None:
+    session, before = Placed(), here()
+    PlainNetwork(session, "image", ["loc"], max(before)).run(batch(), object())
+    assert session.placed == [before]
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core is all that there is")
+def test_a_thread_that_was_confined_by_others_stays_so() -> None:
+    session, both = Placed(), sorted(here())
+    bound = PlainNetwork(session, "image", ["loc"], both[-1])
+    found = on_a_thread(
+        lambda: os.sched_setaffinity(0, {both[0]}), lambda: bound.run(batch(), object()), here
+    )
+    assert session.placed == [{both[0]}]
+    assert found[2] == {both[0]}
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core is all that there is")
+def test_what_is_said_of_a_thread_during_a_run_stays() -> None:
+    class Confined(Placed):
+        def run(self, *arguments: Any) -> list:
+            found = super().run(*arguments)
+            os.sched_setaffinity(0, {both[0]})
+            return found
+
+    session, both = Confined(), sorted(here())
+    bound = PlainNetwork(session, "image", ["loc"], both[-1])
+    assert on_a_thread(lambda: bound.run(batch(), object()), here)[1] == {both[0]}
+    assert session.placed == [{both[-1]}]
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core is all that there is")
@@ -152,8 +208,9 @@ def test_of_two_runs_at_once_one_is_bound() -> None:
 
 
 def test_a_core_that_was_taken_away_is_done_without() -> None:
-    session, before = Placed(), os.sched_getaffinity(0)
-    PlainNetwork(session, "image", ["loc"], 1023).run(batch(), object())
+    session, before = Placed(), here()
+    gone = PlainNetwork(session, "image", ["loc"], 1023)
+    on_a_thread(lambda: gone.run(batch(), object()))
     assert session.placed == [before]
 
 
