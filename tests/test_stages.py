@@ -15,6 +15,7 @@ from streamer.errors import DetectionFailed, PictureFailed, StageFailure
 from streamer.flow.channel import Channel
 from streamer.flow.fan import FanIn
 from streamer.flow.fan_out import FanOut
+from streamer.flow.ledger import Ledger
 from streamer.flow.meters import Durations, Rate
 from streamer.flow.stage import Stage, StageGroup
 from streamer.inference.scheduling import FairShare
@@ -365,26 +366,30 @@ def test_only_sinks_that_ask_for_changes_get_them() -> None:
         assert getattr(sink, "changes", [news]) == [news]
 
 
-def test_frames_that_were_lost_before_they_came_here_are_counted() -> None:
-    class Gaps(ListSource):
-        def frames(self, stop: threading.Event) -> Iterator[Frame]:
-            yield from (frame for frame in super().frames(stop) if frame.index not in (0, 3, 4))
-
-    lanes: FanIn[Job] = FanIn("infer")
-    lane = lanes.add_lane("cam", capacity=9, overflow="block")
+def captured(source: ListSource) -> tuple[Ledger, Position]:
+    """What the ledger says when the source has been read, and where its numbers ended."""
+    lane = FanIn[Job]("infer").add_lane("cam", capacity=9, overflow="block")
     meters = CameraMeters(Rate(time.monotonic), Rate(time.monotonic), Durations())
     work = CameraWork(FakeDetector(), FaceTracker(), meters)
-    source = Gaps([picture()] * 6, camera="cam", live=False)
+    position = Position()
     capture(
         source,
         lane,
         lambda at: True,
         lambda: work,
         meters.captured,
-        Position(),
+        position,
         stop=threading.Event(),
     )
-    ledger = lane.ledger()
+    return lane.ledger(), position
+
+
+def test_frames_that_were_lost_before_they_came_here_are_counted() -> None:
+    class Gaps(ListSource):
+        def frames(self, stop: threading.Event) -> Iterator[Frame]:
+            yield from (frame for frame in super().frames(stop) if frame.index not in (0, 3, 4))
+
+    ledger, _ = captured(Gaps([picture()] * 6, camera="cam", live=False))
     assert (ledger.captured, ledger.waiting) == (6, 3)
     assert ledger.dropped == {("capture", "ring_full"): 3}
     assert ledger.closes
@@ -401,19 +406,7 @@ def test_frames_that_were_not_decoded_are_told_from_those_that_found_no_room() -
                 elif frame.index == 6:
                     yield replace(frame, left_out=9)  # ... no more than are missing
 
-    lane = FanIn[Job]("infer").add_lane("cam", capacity=9, overflow="block")
-    meters = CameraMeters(Rate(time.monotonic), Rate(time.monotonic), Durations())
-    work = CameraWork(FakeDetector(), FaceTracker(), meters)
-    capture(
-        LeftOut([picture()] * 10, camera="cam", live=False),
-        lane,
-        lambda at: True,
-        lambda: work,
-        meters.captured,
-        Position(),
-        stop=threading.Event(),
-    )
-    ledger = lane.ledger()
+    ledger, _ = captured(LeftOut([picture()] * 10, camera="cam", live=False))
     assert ledger.dropped == {("capture", "not_decoded"): 2 + 3 + 2}
     assert (ledger.captured, ledger.waiting) == (10, 3)
     assert ledger.closes
@@ -423,22 +416,10 @@ def test_frames_that_no_frame_tells_of_any_more_are_counted_at_the_end() -> None
     class Owing(ListSource):
         left_out = 7
 
-    lane = FanIn[Job]("infer").add_lane("cam", capacity=9, overflow="block")
-    meters = CameraMeters(Rate(time.monotonic), Rate(time.monotonic), Durations())
-    work = CameraWork(FakeDetector(), FaceTracker(), meters)
-    position = Position()
-    capture(
-        Owing([picture()] * 2, camera="cam", live=False),
-        lane,
-        lambda at: True,
-        lambda: work,
-        meters.captured,
-        position,
-        stop=threading.Event(),
-    )
-    assert lane.ledger().dropped == {("capture", "not_decoded"): 7}
-    assert (lane.ledger().captured, position.index) == (9, 9)
-    assert lane.ledger().closes
+    ledger, position = captured(Owing([picture()] * 2, camera="cam", live=False))
+    assert ledger.dropped == {("capture", "not_decoded"): 7}
+    assert (ledger.captured, position.index) == (9, 9)
+    assert ledger.closes
 
 
 def test_the_first_frame_of_another_resolution_is_looked_at_whatever_pacing_says() -> None:

@@ -196,9 +196,8 @@ class Arrivals(Generic[P]):
                     break
                 if packet.stream_index == stream:
                     self.put(packet)
-                if (
-                    self._is_idle() and self.patience.is_over()
-                ):  # sound comes, or nothing that can be decoded
+                # Sound comes, or nothing that can be decoded.
+                if self._is_idle() and self.patience.is_over():
                     raise Silent
                 del packet  # do not keep it alive while waiting for the next
         except BaseException as failed:  # noqa: BLE001 - it is raised by who iterates

@@ -20,7 +20,7 @@ import signal
 import socket
 import sys
 import threading
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypedDict, cast
@@ -123,26 +123,23 @@ def feed(
     locator = Locator()
     frames = cast("Generator[Frame]", source.frames(stop))
     owed = 0  # left out before frames that were dropped themselves
-    with ExitStack() as end:
-        end.callback(lambda: _settle(ring, owed + getattr(source, "left_out", 0)))
-        end.enter_context(closing(frames))
-        for frame in frames:
-            ring.decode_errors = getattr(source, "decode_errors", 0)
-            slot = ring.free_slot()
-            while slot is None and not live and not stop.wait(_WAIT_S):
+    try:
+        with closing(frames):
+            for frame in frames:
+                ring.decode_errors = getattr(source, "decode_errors", 0)
                 slot = ring.free_slot()
-            owed += frame.left_out
-            if slot is None:
-                ring.dropped += 1
-            else:
-                stored = ring.store(slot, frame, locator.location(frame.picture))
-                control.send(FRAME + pack(replace(stored, left_out=owed)))
-                owed = 0
-            del frame  # do not hold a picture while waiting for the next
-
-
-def _settle(ring: Ring, owed: int) -> None:
-    ring.left_out = owed
+                while slot is None and not live and not stop.wait(_WAIT_S):
+                    slot = ring.free_slot()
+                owed += frame.left_out
+                if slot is None:
+                    ring.dropped += 1
+                else:
+                    stored = ring.store(slot, frame, locator.location(frame.picture))
+                    control.send(FRAME + pack(replace(stored, left_out=owed)))
+                    owed = 0
+                del frame  # do not hold a picture while waiting for the next
+    finally:
+        ring.left_out = owed + getattr(source, "left_out", 0)
 
 
 def one_life(orders: Orders, ring: Ring, control: socket.socket, stop: threading.Event) -> bytes:
