@@ -315,6 +315,7 @@ def test_tls_goes_as_far_as_the_relay_and_certificates_count(
     with ScriptedRtsp(Script(units)) as server:
         good = camera(front(server.port, "127.0.0.1"), scheme="rtsps", tls=trusted["127.0.0.1"])
         assert [bar_of(f.picture.bgr()) for f in life(good, 20)] == [n % 10 for n in range(20)]
+        assert server.gone.wait(10)  # its farewell is a request as well
         heard = len(server.requests)
         for address, tls in (
             ("127.0.0.1", VERIFIED),  # nobody vouches for it
