@@ -70,7 +70,7 @@ class Steering:
                     age_s=c.age_s, max_age_s=c.max_age_s, priority=c.priority, scales=c.scales,
                 )
                 for name, c in cameras.items()
-                if name in before
+                if name in before and before[name].captured  # it sends for that long
             },
             min(1.0, (busy_s - busy_then_s) / (seconds * self._workers)),
             None if each is None else each * self._workers,

@@ -14,7 +14,16 @@ from benchmarks import cameras as bench
 from benchmarks import cameras_run
 from benchmarks.cameras import OTHERS, STREAMER, Outcome, figures, prove, seek, table
 from benchmarks.cameras_run import Run
-from benchmarks.cameras_score import Heard, Search, growth, hopeless, jain, score, step_down
+from benchmarks.cameras_score import (
+    Heard,
+    Search,
+    growth,
+    hopeless,
+    jain,
+    score,
+    step_down,
+    to_prove,
+)
 from benchmarks.peers import RUNNERS
 from streamer.testing import ManualClock
 
@@ -173,6 +182,7 @@ def test_the_search_begins_with_a_camera_at_least() -> None:
 @given(st.integers(1, 200))
 def test_less_is_proved_next_and_in_the_end_nothing(number: int) -> None:
     assert 0 <= step_down(number) < number
+    assert number * 15 / 16 <= to_prove(number) <= number
 
 
 def run_of(cameras: int, seconds: float, *, held: bool, **ended: object) -> Run:
@@ -205,7 +215,7 @@ def test_what_short_runs_find_a_long_one_proves() -> None:
     assert found.held is not None
     assert found.held.score.cameras == 27
     prove(machine.run, found, 300, 60, machine.left_s)
-    assert machine.asked[-1] == (27, 300)
+    assert machine.asked[-1] == (26, 300)  # a sixteenth less
     assert found.held.score.seconds == 300
     assert found.beyond is not None
     assert found.beyond.score.cameras == 28
@@ -222,18 +232,18 @@ def test_what_a_long_run_does_not_hold_is_tried_with_less() -> None:
     machine = Machine(27, 22, minutes=30)
     found = seek(machine.run, Search(24, 96), 12, machine.left_s)
     prove(machine.run, found, 300, 60, machine.left_s)
-    assert [cameras for cameras, seconds in machine.asked if seconds > 20] == [27, 24, 22]
+    assert [cameras for cameras, seconds in machine.asked if seconds > 20] == [26, 23, 21]
     assert found.held is not None
-    assert found.held.score.cameras == 22
+    assert found.held.score.cameras == 21
     assert found.beyond is not None
-    assert found.beyond.score.cameras == 24
+    assert found.beyond.score.cameras == 23
 
 
 def test_without_time_nothing_is_said_to_be_proved() -> None:
     machine = Machine(27, 24, minutes=9)
     found = seek(machine.run, Search(24, 96), 12, machine.left_s)
     prove(machine.run, found, 300, 60, machine.left_s)
-    assert machine.asked[-1][0] == 24  # with the seconds that were left
+    assert machine.asked[-1][0] == 23  # with the seconds that were left
     assert 60 <= machine.asked[-1][1] < 300
     late = seek(machine.run, Search(24, 96), 12, lambda: 0.0)
     assert len(late.runs) == 1

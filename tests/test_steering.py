@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 
+import pytest
 from structlog.testing import capture_logs
 
 from streamer.flow.ledger import Ledger
-from streamer.inference.overload import Step
+from streamer.inference.overload import Overload, Reading, Step
 from streamer.inference.service import ServiceTimes
 from streamer.steering import WINDOW, Steered, Steering, steer
 from streamer.testing import ManualClock
@@ -81,6 +82,25 @@ def test_a_camera_that_came_just_now_is_not_judged() -> None:
     for second in range(30):
         assert steering.look({f"cam-{second}": camera}, 100.0 + second) is None
     assert steering.load().level == 0
+
+
+def test_a_camera_is_judged_once_it_has_sent_for_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is known from the start and dials for six seconds."""
+    judged: list[set[str]] = []
+
+    class Told(Overload):
+        def update(self, reading: Reading) -> Step:
+            judged.append(set(reading.cameras))
+            return super().update(reading)
+
+    monkeypatch.setattr("streamer.steering.Overload", Told)
+    steering = Steering(ServiceTimes(), workers=1)
+    for second in range(13):
+        late = Ledger(15 * max(0, second - 5), {}, 0, {}, 0, 0)
+        other = Ledger(15 * second + 1, {}, 0, {}, 0, 0)
+        cameras = {"late": late, "other": other}
+        steering.look({n: Steered(c, None, 1.0, 1.0) for n, c in cameras.items()}, second + 100.0)
+    assert [len(names) for names in judged] == [1] * 7 + [2] * 3  # from the third second on
 
 
 def test_nothing_is_judged_before_a_window_has_passed() -> None:

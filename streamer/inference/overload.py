@@ -133,10 +133,10 @@ class Step:
 class Overload:
     """Answers the step to be on; feed it about once a second.
 
-    Two changes are never closer than ``every_s``. A step down needs a camera that suffers in
-    every reading for ``patience_s``; a step up needs none that suffers for ``calm_s`` and room by
-    prediction, or ``probe_s`` of calm without (twice as long after each that failed, at most an
-    hour). ``floor``: detections a second of each camera that are defended. Raises ``ValueError``
+    Two changes are never closer than ``every_s``. A step down needs one camera that suffers in
+    every reading for ``patience_s``: of many, one or the other has bad luck at any time. A step up
+    needs none that suffers for ``calm_s`` and room by prediction, or ``probe_s`` of calm without
+    (twice as long after each that failed, at most an hour). ``floor``: detections a second of each camera that are defended. Raises ``ValueError``
     when a number is not above 0.
     """
 
@@ -159,7 +159,7 @@ class Overload:
         self._first_probe_s = self._probe_s = probe_s
         self._step = Step()
         self._changed_at: float | None = None
-        self._suffers_since: float | None = None
+        self._suffers_since: dict[str, float] = {}
         self._calm_since: float | None = None
         self._probing = False
 
@@ -177,18 +177,18 @@ class Overload:
         active = {n: c for n, c in reading.cameras.items() if n not in self._step.paused}
         busy = reading.busy >= BUSY
         suffering = sorted(n for n, c in active.items() if busy and c.suffers(self._floor))
+        self._suffers_since = {name: self._suffers_since.get(name, at) for name in suffering}
         if suffering:
             self._calm_since = None
-            self._suffers_since = at if self._suffers_since is None else self._suffers_since
         else:
-            self._suffers_since = None
             self._calm_since = at if self._calm_since is None else self._calm_since
         if self._calm_since is not None and at - self._calm_since >= self._calm_s:
             self._probing = False  # what was tried, if it was, holds
         if self._changed_at is not None and at - self._changed_at < self._every_s:
             return self._step
-        if self._suffers_since is not None and at - self._suffers_since >= self._patience_s:
-            self._down(reading, active, suffering)
+        lasting = [n for n, since in self._suffers_since.items() if at - since >= self._patience_s]
+        if lasting:
+            self._down(reading, active, lasting)
         elif self._calm_since is not None and self._step.level:
             self._up(reading, at - self._calm_since)
         return self._step
@@ -196,7 +196,7 @@ class Overload:
     def _change(self, at: float, step: Step) -> None:
         self._step = step
         self._changed_at = at
-        self._suffers_since = self._calm_since = None  # judge the new step by itself
+        self._suffers_since, self._calm_since = {}, None  # judge the new step by itself
 
     def _down(
         self, reading: Reading, active: Mapping[str, CameraReading], suffering: list[str]

@@ -5,7 +5,9 @@ took. It is an :class:`streamer.flow.order.Order`: pure, told the instant, guard
 
 * Fairness is start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996) over the service
   received: a lane is charged the time it took of a worker, divided by its weight, and whoever has
-  been charged least is next. A lane that has nothing waiting saves nothing up meanwhile.
+  been charged least is next. A lane that has nothing waiting saves nothing up meanwhile. The unit
+  is what an item took on average at that time: who was served while there was little else to do is
+  not held to be cheaper than who came later.
 * The deadline counts from capture: what cannot be done in time is dropped before the work
   (Nexus, SOSP 2019), and its lane is charged nothing.
 * What costs nothing (the kind ``FREE``) goes first and is charged nothing.
@@ -33,18 +35,18 @@ HALF_LIFE_S: Final = 0.25
 """And how long it takes to halve after that: a time of a minute lets an item be tried in 2.5 s."""
 
 _TURNS: Final = 31  # of a lane: the median of these is what it is charged
-_FIRST_COST_S: Final = 0.02
+_FOLLOWED: Final = 0.1  # of a change in what items take, with each that was served
 
 
 class _Account:
-    """What a lane was charged, and what it will be."""
+    """What a lane was charged, and what it will be, in turns of an average item."""
 
-    __slots__ = ("charged_s", "cost_s", "kind", "shares")
+    __slots__ = ("charged", "cost", "costs", "kind")
 
-    def __init__(self, charged_s: float, cost_s: float) -> None:
-        self.charged_s = charged_s  # seconds of service, divided by the weight
-        self.cost_s = cost_s
-        self.shares: deque[float] = deque(maxlen=_TURNS)
+    def __init__(self, charged: float, cost: float) -> None:
+        self.charged = charged  # divided by the weight
+        self.cost = cost
+        self.costs: deque[float] = deque(maxlen=_TURNS)
         self.kind: Hashable = None  # of what a worker holds
 
 
@@ -67,6 +69,7 @@ class FairShare:
         self._delay_s = delay_s
         self._margin_s = margin_s
         self.times = ServiceTimes()
+        self._usual_s = 0.0  # what an item took lately, whose ever it was; 0 at first
         self._turn = 0.0  # what the lane served last had been charged before
         self._delayed_since: float | None = None
         self._refused_since: dict[Hashable, float] = {}
@@ -98,8 +101,7 @@ class FairShare:
             terms = lane.terms
             account = lane.notes
             if account is None:
-                cost_s = self.times.one(lane.label.kind) or self._usual_cost(ready)
-                account = lane.notes = _Account(turn, cost_s)
+                account = lane.notes = _Account(turn, self._usual_cost(ready))
             if terms.max_age_s is not None:
                 born_at, kind = lane.label
                 over_at = soonest if kind is FREE else in_time.get(kind)
@@ -115,7 +117,7 @@ class FairShare:
                 free.append(lane)
                 continue
             # Nothing is saved up while nothing waits, and what is owed is never forgiven.
-            queue.append((max(account.charged_s, turn), position, lane))
+            queue.append((max(account.charged, turn), position, lane))
         if free:  # first, since they cost nothing and what comes behind them waits for them
             for lane in free[:most]:
                 lane.notes.kind = FREE
@@ -139,7 +141,7 @@ class FairShare:
         self._turn = max(self._turn, chosen[0][0])
         for start, _, lane in chosen:
             account = lane.notes
-            account.charged_s = start + account.cost_s / lane.terms.weight
+            account.charged = start + account.cost / lane.terms.weight
             account.kind = lane.label.kind
         return Choice([lane for _, _, lane in chosen], drop)
 
@@ -175,16 +177,18 @@ class FairShare:
         if self._refused_since.pop(kind, None) is not None and seconds < self.times.one(kind) / 2:
             self.times.forget(kind)  # it was wrong, or the load that made it so is gone
         self.times.measured(kind, len(served), seconds)
+        each_s = seconds / len(served)
+        self._usual_s += (each_s - self._usual_s) * (_FOLLOWED if self._usual_s else 1.0)
         for lane in served:
             account = lane.notes
-            account.shares.append(seconds / len(served))
-            account.cost_s = sorted(account.shares)[len(account.shares) // 2]
+            account.costs.append(each_s / self._usual_s if self._usual_s else 1.0)
+            account.cost = sorted(account.costs)[len(account.costs) // 2]
 
     @staticmethod
     def _usual_cost(ready: Iterable[W]) -> float:
         """What a lane that was never served is charged: as the dearest of the others."""
-        costs = (lane.notes.cost_s for lane in ready if lane.notes is not None)
-        return max(costs, default=_FIRST_COST_S)
+        costs = (lane.notes.cost for lane in ready if lane.notes is not None)
+        return max(costs, default=1.0)
 
 
 def _deadline(lane: W) -> float:

@@ -101,6 +101,19 @@ def test_a_short_overload_is_borne(seconds):
     assert not plant.changes
 
 
+def test_bad_luck_that_goes_round_is_no_reason_for_a_step_and_that_of_one_is():
+    served, starved = CameraReading(15.0, 2.4, 0.1, 1.0), CameraReading(15.0, 1.5, 0.1, 1.0)
+    overload = Overload()
+    for at in range(600):  # at any time one of four suffers, each for three seconds
+        cameras = {f"c{n}": starved if at // 3 % 4 == n else served for n in range(4)}
+        assert overload.update(Reading(float(at), cameras, 1.0, 10.0)) == Step()
+    for at in range(600, 606):
+        cameras = {f"c{n}": starved if n == 2 else served for n in range(4)}
+        overload.update(Reading(float(at), cameras, 1.0, 10.0))
+    assert overload.step.scale == 0.75
+    assert overload.step.reason == "c2 gets 1.5 of 15.0 detections a second"
+
+
 def test_what_the_workers_are_not_to_blame_for_is_no_overload():
     plant = Plant(equal(4))
     assert plant.run(600, 1.0, busy=0.4) == Step()

@@ -39,7 +39,7 @@ def test_what_cannot_be_done_in_time_is_dropped_and_charged_nothing():
     assert [drop for drop, _ in choice.drop] == [late]
     assert choice.drop[0][1] == "deadline"
     assert choice.serve == [good]
-    assert late.notes.charged_s < good.notes.charged_s
+    assert late.notes.charged < good.notes.charged
 
 
 @pytest.mark.parametrize(("age", "served"), [(0.67, True), (0.69, False)])
@@ -312,6 +312,17 @@ def test_shares_are_as_the_weights_while_there_is_too_much():
     assert counts["a"] == pytest.approx(200, rel=0.03)
     assert counts["b"] == pytest.approx(200, rel=0.03)
     assert counts["c"] == pytest.approx(600, rel=0.03)
+
+
+def test_who_was_there_while_there_was_little_to_do_gets_no_more_than_who_came_later():
+    """As at a start: the first cameras' runs are quick, for nothing else needs the cores yet."""
+    simulation = Simulation(lambda items, now: 0.01 if now < 2 else 0.03, FairShare())
+    simulation.camera("first", every(1 / 30, 8.0))
+    for number in range(3):
+        simulation.camera(f"later{number}", every(1 / 30, 8.0, 2.0 + number / 90))
+    simulation.run(9.0)
+    counts = simulation.counts(2.1, 5.0)
+    assert max(counts.values()) - min(counts.values()) <= 7  # of 24 each
 
 
 @pytest.mark.parametrize("workers", [1, 2])
