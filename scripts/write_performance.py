@@ -240,7 +240,19 @@ def taken(kept: Mapping[str, Any]) -> dict[str, Any]:
         if file.is_file():
             date = datetime.fromtimestamp(file.stat().st_mtime, UTC).date().isoformat()
             found[part] = {"date": date, **json.loads(file.read_text(encoding="utf-8"))}
+    if "cameras" in found:
+        found["cameras"]["peers"] |= _left_out(kept.get("cameras", {}), found["cameras"]["peers"])
     return found
+
+
+def _left_out(before: Mapping[str, Any], peers: Mapping[str, Any]) -> dict[str, Any]:
+    """Programs whose cameras were counted in an earlier run and not in this one, with its day."""
+    measured = {name.partition(" (on ")[0] for name in peers}
+    return {
+        name if " (on " in name else f"{name} (on {before['date']})": side
+        for name, side in before.get("peers", {}).items()
+        if name.partition(" (on ")[0] not in measured
+    }
 
 
 def main() -> None:
