@@ -49,6 +49,8 @@ __all__ = [
 ]
 
 MAX_CAMERAS = 1000
+DEVICE = r"^(auto|cpu|openvino|(cuda|tensorrt)(:[0-9]{1,2})?)$"
+DEVICES = "auto, cpu, cuda, cuda:N, tensorrt, tensorrt:N or openvino"
 _PREFIX = "STREAMER__"
 
 
@@ -66,11 +68,7 @@ class Config(BaseSettings):
 
     cameras: dict[CameraName, Camera] = Field(min_length=1, max_length=MAX_CAMERAS)
     model: Model = Field(default=Model())
-    device: str = Field(
-        "auto",
-        pattern=r"^(auto|cpu|openvino|(cuda|tensorrt)(:[0-9]{1,2})?)$",
-        description="auto, cpu, cuda, cuda:N, tensorrt or openvino; auto alone may fall back",
-    )
+    device: str = Field("auto", pattern=DEVICE, description=f"{DEVICES}; auto alone may fall back")
     inference: Inference = Field(default=Inference())
     publish: Publish = Field(default=Publish())
     http: Http | None = Field(default=Http(), description="null switches it off")
@@ -208,7 +206,7 @@ def _sentence(
             "and starts with a letter or digit; rename it"
         )
     if path == "device" and kind == "string_pattern_mismatch":
-        return "device: must be auto, cpu, cuda, cuda:N, tensorrt, tensorrt:N or openvino"
+        return f"device: must be {DEVICES}"
     if path.endswith("zeromq.bind") and kind == "string_pattern_mismatch":
         return f"{path}: must be tcp://host:port or ipc:///path"
     if kind == "value_error":

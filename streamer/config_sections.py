@@ -161,9 +161,9 @@ class Model(Section):
         description="a name of `streamer models list`, or auto: by memory and what was measured",
     )
     path: Path | None = Field(None, description="a model file of your own, instead of the cache's")
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = Field(
-        None, description="hash of that file, when it is not one of the registry's"
-    )
+    sha256: (
+        Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$", to_lower=True)] | None
+    ) = Field(None, description="hash of that file, when it is not one of the registry's")
     input_size: InputSize = Field(
         640, description="long side of the detector's input in pixels, a multiple of 32"
     )

@@ -176,6 +176,11 @@ def test_a_model_nobody_knows_is_a_fault_of_the_configuration() -> None:
     )
 
 
+def test_a_hash_may_be_written_in_capitals() -> None:
+    config = parse_config({"cameras": {"door": DOOR}, "model": {"sha256": "AB" * 32}}, {})
+    assert config.model.sha256 == "ab" * 32
+
+
 def test_variables_inside_values() -> None:
     config = parse_config(
         {"cameras": {"door": {"source": "rtsp://u:${PW}@${HOST:-cam.example}/x"}}}, {"PW": SECRET}

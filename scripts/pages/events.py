@@ -256,8 +256,8 @@ def _figures() -> list[str]:
         ),
         "",
         _wrapped(
-            f"""Measured by `make bench-events` over loopback, while other programs kept both cores
-            busy. Encoding and sending is all of the thread that publishes, its waking too; ZeroMQ's
+            f"""Measured by `make bench-events` over loopback, on two cores with nothing else to
+            do. Encoding and sending is all of the thread that publishes, its waking too; ZeroMQ's
             thread does the kernel's work for ten TCP connections. A result that comes within
             {zeromq.BURSTS_APART_S * 1000:.0f} ms of the one before waits so long, to go with others;
             one alone goes at once."""

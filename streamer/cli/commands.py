@@ -69,6 +69,25 @@ cli.add_typer(models_cli, name="models")
 cli.add_typer(config_cli, name="config")
 cli.add_typer(keys_cli, name="keys")
 
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
+
+
+@cli.callback()
+def streamer(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """What goes before a command."""
+
+
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file; see configs/.")]
 Seconds = Annotated[
     float | None, typer.Option("--seconds", min=0.1, max=1e8, help="End after so many seconds.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -62,10 +63,15 @@ def models_bench(
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw the figures into this SVG file.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, cuda:N, tensorrt, tensorrt:N or openvino.")
+    ] = "auto",
 ) -> None:
     """Measure milliseconds and memory of every model that is here, on this machine."""
+    from streamer.config import DEVICE, DEVICES
     from streamer.models.bench import bench_models
 
+    if not re.match(DEVICE, device):
+        raise ConfigError([f"--device must be {DEVICES}, not {device!r}"])
     if not bench_models(as_json=json, plot=plot, device=device, print_line=print_line):
         raise typer.Exit(EXIT_FAILED)

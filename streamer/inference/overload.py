@@ -136,8 +136,8 @@ class Overload:
     Two changes are never closer than ``every_s``. A step down needs one camera that suffers in
     every reading for ``patience_s``: of many, one or the other has bad luck at any time. A step up
     needs none that suffers for ``calm_s`` and room by prediction, or ``probe_s`` of calm without
-    (twice as long after each that failed, at most an hour). ``floor``: detections a second of each camera that are defended. Raises ``ValueError``
-    when a number is not above 0.
+    (twice as long after each that failed, at most an hour). ``floor``: detections a second of each
+    camera that are defended. Raises ``ValueError`` when a number is not above 0.
     """
 
     def __init__(

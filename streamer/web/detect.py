@@ -117,7 +117,10 @@ class Detecting:
                 async with asyncio.timeout(ANSWER_LIMIT_S):
                     outcome = await asyncio.wrap_future(asked)
             except TimeoutError:
-                raise _later("the cameras leave no time for this picture; try later") from None
+                raise _later(
+                    f"nothing looked at this picture within {ANSWER_LIMIT_S:.0f} s; "
+                    "try later, /readyz says how the detector fares"
+                ) from None
         except RuntimeError as error:  # the pool has been closed
             raise _later("streamer is stopping") from error
         finally:

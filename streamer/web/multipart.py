@@ -34,8 +34,8 @@ def part_of(body: bytes, content_type: str, name: str) -> bytes:
     if not reading.ended:
         raise ValueError("the multipart body is cut off; send it again whole")
     if len(reading.found) != 1:
-        count = "no part" if not reading.found else "several parts"
-        raise ValueError(f"there is {count} named {name}; send one, as curl -F {name}=@face.jpg")
+        count = "no part is" if not reading.found else "several parts are"
+        raise ValueError(f"{count} named {name}; send one, as curl -F {name}=@face.jpg")
     return bytes(reading.found[0])
 
 

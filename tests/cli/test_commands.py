@@ -32,7 +32,8 @@ def astronaut_file(tmp_path: Path, astronaut: NDArray[np.uint8]) -> Path:
 
 
 def test_version_and_help_name_the_exit_codes() -> None:
-    assert streamer("version").stdout.strip() == f"streamer {__version__}"
+    for asked in ("version", "--version"):
+        assert streamer(asked).stdout.strip() == f"streamer {__version__}"
     for arguments, code in ((), 2), (("--help",), 0):
         done = streamer(*arguments)
         assert done.returncode == code

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from streamer.config import DEVICES
 from tests.e2e.program import streamer
 
 
@@ -35,3 +36,10 @@ def test_bench_measures_what_is_here(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "retinaface_mnet025" in json.dumps(json.loads(done.stdout))
     assert "<svg" in plot.read_text()
+
+
+def test_a_device_that_does_not_exist_is_a_wrong_argument() -> None:
+    ended = streamer("models", "bench", "--device", "quux")
+    assert ended.returncode == 2
+    assert f"--device must be {DEVICES}, not 'quux'" in ended.stderr
+    assert DEVICES in " ".join(streamer("models", "bench", "--help").stdout.split())

@@ -33,8 +33,8 @@ def test_the_part_of_that_name_is_found_among_others():
         (form(("image", b"a"), end=b""), KIND, "cut off"),
         (b"", KIND, "cut off"),
         (b"garbage" * 100, KIND, "cannot be read"),
-        (form(("other", b"a")), KIND, "no part named image"),
-        (form(("image", b"a"), ("image", b"b")), KIND, "several parts named image"),
+        (form(("other", b"a")), KIND, "no part is named image"),
+        (form(("image", b"a"), ("image", b"b")), KIND, "several parts are named image"),
         (form(*[("a", b"")] * (MOST_PARTS + 1)), KIND, f"more than {MOST_PARTS} parts"),
         (
             b"--x\r\nContent-Disposition: " + b"a" * MOST_HEADERS + b"\r\n\r\n\r\n--x--\r\n",
@@ -42,8 +42,8 @@ def test_the_part_of_that_name_is_found_among_others():
             "cannot be read",
         ),
         (form(*[("a" * (MOST_HEADERS // 4), b"")] * 4), KIND, "too long"),
-        (b"--x\r\n\r\na\r\n--x--\r\n", KIND, "no part named image"),
-        (b"--x--\r\n", KIND, "no part named image|cannot be read"),
+        (b"--x\r\n\r\na\r\n--x--\r\n", KIND, "no part is named image"),
+        (b"--x--\r\n", KIND, "no part is named image|cannot be read"),
     ],
 )
 def test_anything_else_is_one_sentence(body, kind, says):
