@@ -72,7 +72,7 @@ class Steering:
                 for name, c in cameras.items()
                 if name in before and before[name].captured  # it sends for that long
             },
-            min(1.0, (busy_s - busy_then_s) / (seconds * self._workers)),
+            min(1.0, (busy_s - busy_then_s) / (seconds * max(1, min(self._workers, len(cameras))))),
             None if each is None else each * self._workers,
         )  # fmt: skip
         last = self._overload.step

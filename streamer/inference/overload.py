@@ -3,15 +3,17 @@
 Pure: it is fed readings and answers the step to be on. The order is stated and never changes:
 
 1. The rate of detection falls by itself, fairly, since cameras share what there is. Nothing to
-   decide, as long as each camera gets ``floor`` detections a second and keeps its promise of age.
+   decide, as long as each camera gets ``floor`` detections a second (of a camera whose
+   ``priority`` is below 1, that share of it), or all it offers.
 2. The input size: 1, 0.75, 0.5 of what was asked for, of cameras that need not cover faces: a
    smaller input misses faces, and a face that is missed is bare.
 3. Cameras are paused, the least ``priority`` first and one of them never.
 
 Steps are taken back in the reverse order. Whether the step above fits is predicted from what is
 measured now and the number of pixels, never from a time held since the overload: that would keep
-the step for ever once it was held too long. A prediction may be too dark all the same, so a step
-is also tried now and then when all is well, and ever more seldom while that fails.
+the step for ever once it was held too long. A prediction may be too dark or too bright all the
+same: a step is also tried now and then when all is well, and both ever more seldom while that
+fails. For a camera that the last step did not help no other is taken: what slows it is not here.
 """
 
 from __future__ import annotations
@@ -37,9 +39,24 @@ KEPT: Final = 0.9
 
 BUSY: Final = 0.75
 """While workers are busy for less than this share of the time, no camera suffers for want of them:
-it is the network that brings frames in heaps, or a model that fails on them."""
+it is the network that brings frames in heaps, or a model that fails on them. But where what it
+loses is refused as too late, one run takes too long, and workers wait for what is in time."""
 
-_UNSERVED: Final = (("infer", "queue_full"), ("infer", "deadline"), ("capture", "overload"))
+HELPED: Final = 1.1
+"""A step has helped a camera that gets so many times what it got before."""
+
+FORGIVEN_S: Final = 600.0
+"""After so long it is tried again whether a step helps a camera that the last one did not."""
+
+MOST_TRIED, MOST_PREDICTED = 60.0, 12.0
+"""A step up that is tried waits up to so many times ``probe_s`` (an hour), one that is predicted to
+fit so many times ``calm_s`` (two minutes)."""
+
+ROOMY: Final = 3.0
+"""With so many times the capacity that all together ask for, nothing that failed before counts."""
+
+_LATE: Final = ("infer", "deadline")
+_UNSERVED: Final = (("infer", "queue_full"), _LATE, ("capture", "overload"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +66,8 @@ class CameraReading:
     ``offered``: frames a second that pacing and the gate want looked at, also of a camera that is
     paused here; ``served``: those that a worker took, whatever came of it; ``age_s``: age of its
     newest result, None before the first; ``max_age_s``: its promise, None without one;
-    ``priority``: its weight, above 0; ``scales``: whether its input may be made smaller.
+    ``priority``: its weight, above 0; ``scales``: whether its input may be made smaller; ``late``:
+    frames a second that were not looked at since they could not have been in time.
     """
 
     offered: float
@@ -58,6 +76,7 @@ class CameraReading:
     max_age_s: float | None = None
     priority: float = 1.0
     scales: bool = True
+    late: float = 0.0
 
     @staticmethod
     def between(
@@ -74,17 +93,37 @@ class CameraReading:
         offered = _wanted(now) - _wanted(before)
         unserved = sum(now.dropped.get(w, 0) - before.dropped.get(w, 0) for w in _UNSERVED)
         served = max(0, offered - unserved)
+        late = now.dropped.get(_LATE, 0) - before.dropped.get(_LATE, 0)
         return CameraReading(
-            offered / seconds, served / seconds, age_s, max_age_s, priority, scales
+            offered / seconds, served / seconds, age_s, max_age_s, priority, scales, late / seconds
         )  # fmt: skip
 
-    def suffers(self, floor: float) -> bool:
-        """Whether it loses frames, and by that its floor or its promise of age."""
-        if self.served >= KEPT * self.offered:
+    def least(self, floor: float) -> float:
+        """Detections a second that it is to get of a floor, by its priority and what it offers."""
+        return min(self.offered, floor * min(1.0, self.priority))
+
+    @property
+    def is_late(self) -> bool:
+        """Whether much of what it loses is refused since it could not be in time.
+
+        Not most: while one of its frames is looked at, however late, others wait in vain.
+        """
+        return self.late > 0 and self.late >= 0.25 * (self.offered - self.served)
+
+    def suffers(self, floor: float, *, busy: bool) -> bool:
+        """Whether it loses frames for want of workers, and by that its floor or its freshness.
+
+        It is not fresh when its newest result is older than it promises and than two looks at the
+        rate of ``floor`` are apart: between two looks the newest one ages, however young it came.
+        ``busy``: so are the workers.
+        """
+        if self.served >= KEPT * self.offered or not (busy or self.is_late):
             return False
-        if self.age_s is not None and self.max_age_s is not None and self.age_s > self.max_age_s:
-            return True
-        return self.served < KEPT * min(self.offered, floor)
+        if self.age_s is not None and self.max_age_s is not None:
+            apart_s = 2 / (floor * min(1.0, self.priority))
+            if self.age_s > max(self.max_age_s, apart_s):
+                return True
+        return self.served < KEPT * self.least(floor)
 
 
 def _wanted(ledger: Ledger) -> int:
@@ -101,7 +140,8 @@ def _wanted(ledger: Ledger) -> int:
 class Reading:
     """All cameras at the instant ``at`` (monotonic seconds).
 
-    ``busy``: share of the last seconds that the workers were busy, 0 to 1; ``capacity``:
+    ``busy``: share of the last seconds that the workers were busy, as many of them as there are
+    cameras at most, 0 to 1; ``capacity``:
     detections a second that all of them together do at the input size of now while they are
     busy, from measured service times; None while nothing was measured.
     """
@@ -135,8 +175,9 @@ class Overload:
 
     Two changes are never closer than ``every_s``. A step down needs one camera that suffers in
     every reading for ``patience_s``: of many, one or the other has bad luck at any time. A step up
-    needs none that suffers for ``calm_s`` and room by prediction, or ``probe_s`` of calm without
-    (twice as long after each that failed, at most an hour). ``floor``: detections a second of each
+    needs none that suffers for ``calm_s`` and room by prediction, or ``probe_s`` of calm without;
+    both times double with each that failed, up to a bound, until one holds for ``probe_s``.
+    ``floor``: detections a second of each
     camera that are defended. Raises ``ValueError`` when a number is not above 0.
     """
 
@@ -156,12 +197,16 @@ class Overload:
         self._patience_s = patience_s
         self._calm_s = calm_s
         self._every_s = every_s
-        self._first_probe_s = self._probe_s = probe_s
+        self._probe_s = probe_s
+        self._backoff = 1.0
         self._step = Step()
         self._changed_at: float | None = None
         self._suffers_since: dict[str, float] = {}
         self._calm_since: float | None = None
-        self._probing = False
+        self._tried_at: float | None = None  # when the last step up was, until it has held
+        # What those got, and all together, for whom the last step down was.
+        self._stepped_for: dict[str, tuple[float, float]] = {}
+        self._helpless: dict[str, float] = {}  # since when
 
     @property
     def step(self) -> Step:
@@ -173,25 +218,46 @@ class Overload:
         at = reading.at
         gone = self._step.paused - reading.cameras.keys()
         if gone:
-            self._step = Step(self._step.scale, self._step.paused - gone, self._step.reason)
+            why = f"{', '.join(sorted(gone))} is not there any more"
+            self._step = Step(self._step.scale, self._step.paused - gone, why)
         active = {n: c for n, c in reading.cameras.items() if n not in self._step.paused}
         busy = reading.busy >= BUSY
-        suffering = sorted(n for n, c in active.items() if busy and c.suffers(self._floor))
-        self._suffers_since = {name: self._suffers_since.get(name, at) for name in suffering}
+        suffering = {n for n, c in active.items() if c.suffers(self._floor, busy=busy)}
+        self._helpless = {
+            name: since for name, since in self._helpless.items()
+            if name in suffering and at - since < FORGIVEN_S
+        }  # fmt: skip
+        suffering -= self._helpless.keys()
+        self._suffers_since = {n: self._suffers_since.get(n, at) for n in sorted(suffering)}
         if suffering:
             self._calm_since = None
         else:
             self._calm_since = at if self._calm_since is None else self._calm_since
-        if self._calm_since is not None and at - self._calm_since >= self._calm_s:
-            self._probing = False  # what was tried, if it was, holds
+        if not busy and not self._step.level:
+            self._backoff = 1.0
+        if self._tried_at is not None and at - self._tried_at >= self._probe_s:
+            self._tried_at, self._backoff = None, 1.0  # it has held
         if self._changed_at is not None and at - self._changed_at < self._every_s:
             return self._step
         lasting = [n for n, since in self._suffers_since.items() if at - since >= self._patience_s]
+        in_vain = [n for n in lasting if self._was_in_vain(n, reading)]
+        if in_vain:
+            self._helpless |= dict.fromkeys(in_vain, at)
+            lasting = [name for name in lasting if name not in in_vain]
         if lasting:
             self._down(reading, active, lasting)
         elif self._calm_since is not None and self._step.level:
             self._up(reading, at - self._calm_since)
         return self._step
+
+    def _was_in_vain(self, name: str, reading: Reading) -> bool:
+        """Whether the last step down was taken for a camera, and helped others or nobody.
+
+        Where all get less than before there is still more to do, and nothing is said of the step.
+        """
+        camera, (before, total) = reading.cameras[name], self._stepped_for.get(name, (-1.0, 0.0))
+        helped = camera.served >= HELPED * before + 0.1
+        return before >= 0 and not helped and (camera.is_late or _served(reading) > HELPED * total)
 
     def _change(self, at: float, step: Step) -> None:
         self._step = step
@@ -201,9 +267,11 @@ class Overload:
     def _down(
         self, reading: Reading, active: Mapping[str, CameraReading], suffering: list[str]
     ) -> None:
-        if self._probing:  # what was tried did not hold
-            self._probe_s = min(2 * self._probe_s, 3600.0)
-            self._probing = False
+        if self._tried_at is not None:  # what was tried did not hold
+            self._backoff = min(2 * self._backoff, MOST_TRIED)
+            self._tried_at = None
+        total = _served(reading)
+        self._stepped_for = {name: (active[name].served, total) for name in suffering}
         worst = active[suffering[0]]
         why = (
             f"{suffering[0]} gets {worst.served:.1f} of {worst.offered:.1f} detections a second"
@@ -239,20 +307,27 @@ class Overload:
         if capacity is not None and _any_scales(active):
             capacity *= (step.scale / scale) ** 2  # time grows with the pixels at most
         fits = capacity is not None and self._fits(active, capacity, room=ROOM)
-        if fits and calm_s >= self._calm_s:
-            self._probe_s = self._first_probe_s
-            self._change(reading.at, Step(scale, paused, "there is room again"))
-        elif not fits and calm_s >= self._probe_s:
-            self._probing = True
-            self._change(reading.at, Step(scale, paused, f"tried after {calm_s:.0f} s of calm"))
+        asked = sum(camera.offered for camera in active.values())
+        if capacity is not None and capacity * KEPT >= ROOMY * asked:
+            self._backoff = 1.0
+        wait_s = min(self._backoff, MOST_PREDICTED) * self._calm_s
+        if calm_s >= (wait_s if fits else self._backoff * self._probe_s):
+            why = "there is room again" if fits else f"tried after {calm_s:.0f} s of calm"
+            self._stepped_for = {}
+            self._tried_at = reading.at
+            self._change(reading.at, Step(scale, paused, why))
 
     def _fits(self, cameras: Mapping[str, CameraReading], capacity: float, *, room: float) -> bool:
         """Whether each camera gets ``room`` times its floor, or all it offers, by weight."""
         got = shares(capacity * KEPT, {n: (c.offered, c.priority) for n, c in cameras.items()})
         return all(
-            got[name] >= min(camera.offered, room * self._floor) * (1 - 1e-9)
+            got[name] >= camera.least(room * self._floor) * (1 - 1e-9)
             for name, camera in cameras.items()
         )
+
+
+def _served(reading: Reading) -> float:
+    return sum(camera.served for camera in reading.cameras.values())
 
 
 def _any_scales(cameras: Mapping[str, CameraReading]) -> bool:

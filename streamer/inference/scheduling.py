@@ -5,9 +5,9 @@ took. It is an :class:`streamer.flow.order.Order`: pure, told the instant, guard
 
 * Fairness is start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996) over the service
   received: a lane is charged the time it took of a worker, divided by its weight, and whoever has
-  been charged least is next. A lane that has nothing waiting saves nothing up meanwhile. The unit
-  is what an item took on average at that time: who was served while there was little else to do is
-  not held to be cheaper than who came later.
+  been charged least is next. A lane that has nothing waiting saves nothing up meanwhile. Time is
+  counted as if the load were the same at all times: who was served while there was little else to
+  do is not held to be cheaper than who came later.
 * The deadline counts from capture: what cannot be done in time is dropped before the work
   (Nexus, SOSP 2019), and its lane is charged nothing.
 * What costs nothing (the kind ``FREE``) goes first and is charged nothing.
@@ -35,18 +35,20 @@ HALF_LIFE_S: Final = 0.25
 """And how long it takes to halve after that: a time of a minute lets an item be tried in 2.5 s."""
 
 _TURNS: Final = 31  # of a lane: the median of these is what it is charged
-_FOLLOWED: Final = 0.1  # of a change in what items take, with each that was served
+_FIRST_COST_S: Final = 0.02
+_PRESUMED: Final = 5  # turns of a new lane that are as usual
 
 
 class _Account:
-    """What a lane was charged, and what it will be, in turns of an average item."""
+    """What a lane was charged, and what it will be."""
 
-    __slots__ = ("charged", "cost", "costs", "kind")
+    __slots__ = ("charged_s", "cost_s", "costs", "kind")
 
-    def __init__(self, charged: float, cost: float) -> None:
-        self.charged = charged  # divided by the weight
-        self.cost = cost
-        self.costs: deque[float] = deque(maxlen=_TURNS)
+    def __init__(self, charged_s: float, cost_s: float) -> None:
+        self.charged_s = charged_s  # seconds of service, divided by the weight
+        self.cost_s = cost_s
+        # One bad turn at the start is not held against it.
+        self.costs: deque[float] = deque([cost_s] * _PRESUMED, maxlen=_TURNS)
         self.kind: Hashable = None  # of what a worker holds
 
 
@@ -69,7 +71,6 @@ class FairShare:
         self._delay_s = delay_s
         self._margin_s = margin_s
         self.times = ServiceTimes()
-        self._usual_s = 0.0  # what an item took lately, whose ever it was; 0 at first
         self._turn = 0.0  # what the lane served last had been charged before
         self._delayed_since: float | None = None
         self._refused_since: dict[Hashable, float] = {}
@@ -101,7 +102,8 @@ class FairShare:
             terms = lane.terms
             account = lane.notes
             if account is None:
-                account = lane.notes = _Account(turn, self._usual_cost(ready))
+                cost_s = self.times.usual(lane.label.kind) or self._usual_cost(ready)
+                account = lane.notes = _Account(turn, cost_s)
             if terms.max_age_s is not None:
                 born_at, kind = lane.label
                 over_at = soonest if kind is FREE else in_time.get(kind)
@@ -111,13 +113,13 @@ class FairShare:
                 if over_at > born_at + terms.max_age_s:
                     if kind is not FREE:
                         self._refused_since.setdefault(kind, now)
-                    drop.append((lane, "deadline"))
+                    drop.append((lane, "fill_full" if kind is FREE else "deadline"))
                     continue
             if lane.label.kind is FREE:
                 free.append(lane)
                 continue
             # Nothing is saved up while nothing waits, and what is owed is never forgiven.
-            queue.append((max(account.charged, turn), position, lane))
+            queue.append((max(account.charged_s, turn), position, lane))
         if free:  # first, since they cost nothing and what comes behind them waits for them
             for lane in free[:most]:
                 lane.notes.kind = FREE
@@ -141,7 +143,7 @@ class FairShare:
         self._turn = max(self._turn, chosen[0][0])
         for start, _, lane in chosen:
             account = lane.notes
-            account.charged = start + account.cost / lane.terms.weight
+            account.charged_s = start + account.cost_s / lane.terms.weight
             account.kind = lane.label.kind
         return Choice([lane for _, _, lane in chosen], drop)
 
@@ -177,18 +179,17 @@ class FairShare:
         if self._refused_since.pop(kind, None) is not None and seconds < self.times.one(kind) / 2:
             self.times.forget(kind)  # it was wrong, or the load that made it so is gone
         self.times.measured(kind, len(served), seconds)
-        each_s = seconds / len(served)
-        self._usual_s += (each_s - self._usual_s) * (_FOLLOWED if self._usual_s else 1.0)
+        cost_s = seconds / len(served) / self.times.load
         for lane in served:
             account = lane.notes
-            account.costs.append(each_s / self._usual_s if self._usual_s else 1.0)
-            account.cost = sorted(account.costs)[len(account.costs) // 2]
+            account.costs.append(cost_s)
+            account.cost_s = sorted(account.costs)[len(account.costs) // 2]
 
     @staticmethod
     def _usual_cost(ready: Iterable[W]) -> float:
-        """What a lane that was never served is charged: as the dearest of the others."""
-        costs = (lane.notes.cost for lane in ready if lane.notes is not None)
-        return max(costs, default=1.0)
+        """What a lane of a kind that was never served is charged: as the dearest of the others."""
+        costs = (lane.notes.cost_s for lane in ready if lane.notes is not None)
+        return max(costs, default=_FIRST_COST_S)
 
 
 def _deadline(lane: W) -> float:

@@ -20,6 +20,9 @@ Clipper batch by measured gain; on a CPU it is 1.0 to 1.2, on a GPU 1.7 to 2).""
 
 _KINDS: Final = 64
 _MEMORY: Final = 0.98  # throughput is of the last 50 runs or so
+_LONG: Final = 500  # runs of a kind over which "usual" goes
+_KNOWN: Final = 5  # runs before it is known: the first of all may be slow
+_RATIOS: Final = 9  # of runs to what is usual for their kind: the median of these is the load
 
 
 class ServiceTimes:
@@ -37,6 +40,10 @@ class ServiceTimes:
         self._throughput = (0.0, 0.0)  # items and seconds, both fading
         self.busy_s = 0.0
         """Seconds of work so far, of all workers together. Any thread may read it."""
+        self.load = 1.0
+        """How much longer runs take now than they usually do, whatever their kinds."""
+        self._usual: dict[Hashable, tuple[int, float]] = {}  # runs, logarithm of seconds
+        self._ratios: deque[float] = deque(maxlen=_RATIOS)
 
     def measured(self, kind: Hashable, size: int, seconds: float) -> None:
         """Learn that ``size`` items of a kind took ``seconds`` together."""
@@ -50,10 +57,29 @@ class ServiceTimes:
         self.busy_s += seconds
         items, busy = self._throughput
         self._throughput = (items * _MEMORY + size, busy * _MEMORY + seconds)
+        if seconds > 0:
+            self._compare(kind, seconds / size)
+
+    def _compare(self, kind: Hashable, seconds: float) -> None:
+        """Take in how one item's time compares to what is usual.
+
+        That is a geometric mean, which a single run that hangs hardly moves.
+        """
+        runs, mean = self._usual.get(kind, (0, 0.0))
+        runs = min(runs + 1, _LONG)
+        mean += (math.log(seconds) - mean) / runs
+        self._usual[kind] = runs, mean
+        self._ratios.append(seconds / math.exp(mean))
+        self.load = sorted(self._ratios)[len(self._ratios) // 2]
+
+    def usual(self, kind: Hashable) -> float:
+        """Seconds that one item of a kind usually takes; 0 before five runs."""
+        runs, mean = self._usual.get(kind, (0, 0.0))
+        return math.exp(mean) if runs >= _KNOWN else 0.0
 
     def forget(self, kind: Hashable) -> None:
         """Hold nothing of a kind any more."""
-        for known in (self._runs, self._held, self._one):
+        for known in (self._runs, self._held, self._one, self._usual):
             known.pop(kind, None)
 
     def one(self, kind: Hashable) -> float:

@@ -21,7 +21,8 @@ def taught(order, kind=None, **sizes):
     """An order that has measured so many seconds by size: ``one=0.1, two=0.15``."""
     for size, name in enumerate(("one", "two", "three", "four"), 1):
         if name in sizes:
-            order.times.measured(kind, size, sizes[name])
+            for _ in range(5):
+                order.times.measured(kind, size, sizes[name])
     return order
 
 
@@ -39,7 +40,7 @@ def test_what_cannot_be_done_in_time_is_dropped_and_charged_nothing():
     assert [drop for drop, _ in choice.drop] == [late]
     assert choice.drop[0][1] == "deadline"
     assert choice.serve == [good]
-    assert late.notes.charged < good.notes.charged
+    assert late.notes.charged_s < good.notes.charged_s
 
 
 @pytest.mark.parametrize(("age", "served"), [(0.67, True), (0.69, False)])
@@ -323,6 +324,60 @@ def test_who_was_there_while_there_was_little_to_do_gets_no_more_than_who_came_l
     simulation.run(9.0)
     counts = simulation.counts(2.1, 5.0)
     assert max(counts.values()) - min(counts.values()) <= 7  # of 24 each
+
+
+@pytest.mark.parametrize("ratio", [4, 16, 64])
+def test_shares_are_of_time_however_dear_one_camera_is(ratio):
+    """Ten of 10 ms, and one whose input is so many times as dear."""
+    simulation = Simulation(
+        lambda items, now: 0.01 * (ratio if items[0].camera == "dear" else 1), FairShare()
+    )
+    simulation.camera("dear", every(1 / 30, 120.0), kind=1280)
+    for number in range(10):
+        simulation.camera(f"c{number}", every(1 / 60, 120.0, number / 700), kind=640)
+    simulation.run(121.0)
+    took = 0.01 * ratio * simulation.counts(20.0, 120.0)["dear"]
+    assert took == pytest.approx(100 / 11, abs=0.01 * ratio + 0.5)
+
+
+@pytest.mark.parametrize("hangs_at", [0.0, 5.0])
+def test_after_a_run_that_hung_who_comes_gets_a_share_like_the_others(hangs_at):
+    """Ten seconds: the first run of all, or one in the middle."""
+    hung = []
+
+    def took(items, now):
+        if now >= hangs_at and not hung:
+            hung.append(items[0].camera)
+            return 10.0
+        return 0.02
+
+    simulation = Simulation(took, FairShare())
+    for number in range(6):
+        simulation.camera(f"c{number}", every(1 / 15, 30.0, number / 100))
+    simulation.camera("new", every(1 / 15, 30.0, hangs_at + 10.5))
+    simulation.run(31.0)
+    counts = simulation.counts(hangs_at + 11.0, hangs_at + 14.0)
+    assert counts.keys() == simulation.lanes.keys()
+    assert max(counts.values()) - min(counts.values()) <= 4  # of 15 or 21 each
+
+
+def test_bad_luck_at_the_start_is_not_held_against_a_camera():
+    """Its first run takes a hundred times as long as all others."""
+    first = []
+
+    def took(items, now):
+        if items[0].camera == "new" and not first:
+            first.append(now)
+            return 1.0
+        return 0.01
+
+    simulation = Simulation(took, FairShare())
+    for number in range(8):
+        simulation.camera(f"c{number}", every(1 / 30, 20.0, number / 300))
+    simulation.camera("new", every(1 / 30, 20.0, 10.0))
+    simulation.run(21.0)
+    counts = simulation.counts(12.0, 15.0)
+    assert counts["new"] >= 0.8 * counts["c0"]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
