@@ -9,8 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from streamer.camera_meters import STATIONS, CameraMeters, Position, StageMeters
 from streamer.errors import DetectionFailed, OutOfMemory, PictureFailed
@@ -18,17 +16,14 @@ from streamer.flow.channel import Channel
 from streamer.flow.fan import Batch, FanIn, Lane
 from streamer.flow.fan_out import FanOut
 from streamer.flow.meters import Durations, Rate
-from streamer.flow.order import FREE, Label
+from streamer.job import CameraWork, Job, label_of
 from streamer.log import get_logger
 from streamer.protocols import (
     BeatSink,
     BurstSink,
     ChangeSink,
-    Detector,
-    Reply,
     Sink,
     Source,
-    Tracker,
     TrackSink,
 )
 from streamer.types import (
@@ -42,70 +37,14 @@ from streamer.types import (
     TrackChange,
     Tracks,
 )
-from streamer.vision.patience import Patience
-from streamer.vision.privacy import Privacy
 from streamer.vision.tracking import held, joined
-from streamer.vision.visits import Visits
 
-__all__ = ["STATIONS", "CameraMeters", "Position", "StageMeters"]
+__all__ = ["STATIONS", "CameraMeters", "CameraWork", "Job", "Position", "StageMeters", "label_of"]
 
 log = get_logger("infer")
 
 FAILURES_IN_A_ROW = 3
 """A detector that fails this often in a row, whatever the camera, is broken: the program ends."""
-
-
-@dataclass(frozen=True, slots=True)
-class CameraWork:
-    """What one camera's frames are looked at with, and where they are counted.
-
-    ``size`` is the long side of the detector's input, pixels: frames of one size take the same
-    time and share a batch. ``fills``: the faces of frames that are not looked at are predicted,
-    and so are those that a look missed. ``reply``: it was asked about; its outcome goes there.
-    ``patience``: how long faces go on that are not found, and those of a look where nothing moves.
-    ``visits``: what is told of its faces, used and told under the lock ``telling``, for a camera
-    that is lost is told of by another thread. ``privacy`` is what covers faces in its pictures:
-    none goes on without it.
-    """
-
-    detector: Detector
-    tracker: Tracker
-    meters: CameraMeters
-    size: int = 0
-    fills: bool = False
-    reply: Reply | None = None
-    patience: Patience = field(default_factory=Patience)
-    visits: Visits = field(default_factory=Visits)
-    telling: threading.Lock = field(default_factory=threading.Lock)
-    privacy: Privacy = field(default_factory=Privacy)
-
-
-class Job(NamedTuple):
-    """A frame and what it is to be looked at with: what travels from capture to inference.
-
-    ``looks`` False: it is not to be looked at, only its faces are to be predicted; ``still``:
-    nothing moved when a picture was compared last, so they are where they were; ``compared``: that
-    was this very picture. ``file_at``: when it happened by a file's own time, seconds; faces move
-    by that, however fast the file is read.
-    """
-
-    frame: Frame
-    work: CameraWork
-    looks: bool = True
-    still: bool = False
-    file_at: float | None = None
-    compared: bool = False
-
-    @property
-    def at(self) -> float:
-        """When it happened, by the clock that its camera's faces move by."""
-        return self.frame.captured_at if self.file_at is None else self.file_at
-
-
-def label_of(job: Job) -> Label:
-    """What decides when a job is served: its age, and what it takes."""
-    kind = job.work.size if job.work.reply is None else ("asked", job.work.size)
-    return Label(job.frame.captured_at, kind if job.looks else FREE)
 
 
 def capture(
@@ -125,10 +64,11 @@ def capture(
     moves in it (it compares only frames that are wanted, which it is told; for others it answers as
     for the last), and ``work`` what to look at it with, or None while there is too much to do. A
     live lane lets the oldest go rather than wait; a file lane waits. Files are paced by their own
-    time, however fast they are read. Numbers that are missing were left out or lost before they
-    came here and count as dropped. ``position`` is where they begin, and goes on with them.
+    time, however fast they are read. Where a chosen frame came too late, the next is chosen.
+    Numbers that are missing were left out or lost before they came here and count as dropped.
+    ``position`` is where they begin, and goes on with them.
     """
-    view: tuple[int, int, int] | None = None
+    view, late = None, lane.late
     try:
         for frame in source.frames(stop):
             captured.tick()
@@ -139,7 +79,8 @@ def capture(
             position.epoch, position.index = frame.epoch + 1, frame.index + 1
             file_at = None if source.live else frame.pts
             at = frame.captured_at if file_at is None else file_at
-            looks, now = wants(at), work()
+            before, late = late, lane.late
+            looks, now = wants(at) or late != before, work()
             if _view(frame) != view:  # what was known of it says nothing of this one
                 view, looks = _view(frame), True
             stands = now is not None and still is not None and still(frame, at, looks)
@@ -251,6 +192,9 @@ def _predict(
     for position in positions:
         job = batch.items[position]
         frame, work = job.frame, job.work
+        if _unseen(job):  # nobody knows who is there, which is not to say that nobody is
+            batch.skip(position)
+            continue
         tracks = _predicted(job)
         stamps = Stamps(frame.captured_at, taken_at, taken_at)
         shown = work.privacy.expected(frame, job.at, still=job.compared)
@@ -267,14 +211,18 @@ def _predicted(job: Job, *, missed: bool = False) -> Tracks:
     Where nothing moved since the last look, they are where it found them. ``missed``: of a frame
     that was looked at, only those that were not found there.
     """
-    frame, work = job.frame, job.work
-    newest = work.meters.newest
-    if newest is None or _view(frame) != work.meters.view:
+    work, newest = job.work, job.work.meters.newest
+    if newest is None or _unseen(job):
         return Tracks.none()
     if job.still:
         passed_s = job.at - work.meters.newest_at
         return held(newest.tracks, passed_s) if passed_s <= work.patience.holds_s else Tracks.none()
-    return work.tracker.predict(job.at, within=_view(frame)[1:], missed=missed)
+    return work.tracker.predict(job.at, within=_view(job.frame)[1:], missed=missed)
+
+
+def _unseen(job: Job) -> bool:
+    """Whether no frame of its resolution was looked at since its camera was dialled."""
+    return job.work.meters.newest is None or _view(job.frame) != job.work.meters.view
 
 
 def _view(frame: Frame) -> tuple[int, int, int]:

@@ -34,6 +34,7 @@ FLOORS: tuple[set[str], ...] = (
     {"log", "events", "protocols", "yaml_file", "apart", "keys"},
     {"flow", "vision", "track_events", "expected", "heartbeat_events"},
     {"status", "camera_meters"},  # one reading of what flow counts
+    {"job"},
     {"stages", "watching", "capture", "inference", "publish", "client"},
     {"section"},
     {"bridge_sections"},

@@ -17,6 +17,7 @@ from streamer.flow.fan import FanIn
 from streamer.flow.fan_out import FanOut
 from streamer.flow.ledger import Ledger
 from streamer.flow.meters import Durations, Rate
+from streamer.flow.order import Terms
 from streamer.flow.stage import Stage, StageGroup
 from streamer.inference.scheduling import FairShare
 from streamer.protocols import Detector
@@ -235,6 +236,75 @@ def test_nobody_is_expected_where_the_resolution_or_the_life_is_another() -> Non
     assert [len(tracks) for tracks in results] == [1, 1, 1, 0, 1, 1, 1, 0]
     assert [tracks.ids.tolist() for tracks in results[:3]] == [[1]] * 3
     assert all(tracks.ids.tolist() == [2] for tracks in results[4:7])
+
+
+def test_frames_before_the_first_look_are_not_said_to_be_without_faces() -> None:
+    """The one that was chosen was dropped: nobody knows who is in those behind it."""
+    meters = CameraMeters(Rate(time.monotonic), Rate(time.monotonic), Durations())
+    work = CameraWork(FakeDetector(ONE_FACE), FaceTracker(), meters, fills=True)
+    lanes: FanIn[Job] = FanIn("infer")
+    lane = lanes.add_lane("cam", capacity=16, overflow="block")
+    for n in range(5):
+        lane.put(Job(Frame("cam", 0, n, n * 0.04, 0.0, None, picture()), work, looks=n == 3))
+    lanes.close(lanes=True)
+    sink: Channel[Published] = Channel("sink", capacity=16, overflow="block")
+    outlet: FanOut[Published] = FanOut()
+    outlet.add(sink)
+    infer(
+        lanes,
+        outlet,
+        StageMeters(Durations(), Durations(), Durations()),
+        max_batch=1,
+        clock=time.monotonic,
+    )
+    outlet.close()
+    assert [(o.frame.index, o.status, len(o.tracks)) for o in sink if isinstance(o, Result)] == [
+        (3, "detected", 1),
+        (4, "tracked", 1),
+    ]
+    ledger = lane.ledger()
+    assert (ledger.captured, ledger.skipped) == (5, 3)
+    assert ledger.settled == {"detected": 1, "tracked": 1}
+    assert ledger.closes
+
+
+def test_where_a_chosen_frame_came_too_late_the_next_is_chosen() -> None:
+    lanes: FanIn[Job] = FanIn("infer", order=FairShare(), label=label_of)
+    lane = lanes.add_lane("cam", capacity=1, overflow="drop_oldest", terms=Terms(1.0, 0.5))
+    meters = CameraMeters(Rate(time.monotonic), Rate(time.monotonic), Durations())
+    work = CameraWork(FakeDetector(ONE_FACE), FaceTracker(), meters)
+    outlet: FanOut[Published] = FanOut()
+    times = StageMeters(Durations(), Durations(), Durations())
+    stop = threading.Event()
+
+    class Late(ListSource):
+        """Its first frame is two seconds old; the others come once that one is dropped."""
+
+        def frames(self, stop: threading.Event) -> Iterator[Frame]:
+            for frame in super().frames(stop):
+                old_s = 0.0 if frame.index else 2.0
+                yield replace(frame, captured_at=time.monotonic() - old_s)
+                while not frame.index and not lane.late:
+                    time.sleep(0.005)
+
+    worker = threading.Thread(
+        target=infer,
+        args=(lanes, outlet, times),
+        kwargs={"max_batch": 1, "clock": time.monotonic},
+    )
+    worker.start()
+    source = Late([picture()] * 4, camera="cam", live=True)
+    first = iter([True])  # as with every: 1000
+    capture(
+        source, lane, lambda _at: next(first, False), lambda: work, meters.captured, Position(),
+        stop=stop,
+    )  # fmt: skip
+    lanes.close(lanes=True)
+    worker.join(10)
+    ledger = lane.ledger()
+    assert ledger.dropped == {("infer", "deadline"): 1}
+    assert ledger.settled == {"detected": 1}
+    assert ledger.skipped == 2
 
 
 def test_a_look_that_misses_a_face_gets_it_as_expected() -> None:

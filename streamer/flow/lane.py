@@ -132,6 +132,11 @@ class Lane(Generic[T]):
             self._tally.captured += count
             self._tally.dropped["capture", reason] += count
 
+    @property
+    def late(self) -> int:
+        """Items so far that no worker could have done in time. Any thread may read it."""
+        return self._tally.dropped["infer", "deadline"]
+
     def close(self) -> None:
         """Say that this camera will offer nothing more; what waits is still handed out.
 
@@ -210,6 +215,14 @@ class Batch(Generic[T]):
         """
         with self._fan._lock:
             self._let_go(position)._tally.settled[status] += 1
+
+    def skip(self, position: int) -> None:
+        """Count the item at ``position`` of :attr:`items` as not looked at, with no outcome.
+
+        Raises ``KeyError`` when it was settled or dropped already, or the batch has ended.
+        """
+        with self._fan._lock:
+            self._let_go(position)._tally.skipped += 1
 
     def drop(self, position: int, reason: str) -> None:
         """Count the item at ``position`` of :attr:`items` as dropped in this stage.

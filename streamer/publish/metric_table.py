@@ -53,8 +53,7 @@ METRICS: Final = (
     Metric("streamer_frames_dropped_total", "counter", ("camera", "stage", "reason"), "frames",
            "Frames let go unseen, by the stage they were lost in and why (`failed`: the detector "
            "could not look at it; `fill_full`: it was not to be looked at, only filled, and it was "
-           "late or "
-           "others came; docs/runbook.md has the others).",
+           "late or others came; docs/runbook.md has the others).",
            "Rises: there is more to do than this machine can; the reason says where. "
            "`failed`: read the log."),
     Metric("streamer_frames_in_flight", "gauge", _CAMERA, "frames",
