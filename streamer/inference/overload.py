@@ -48,9 +48,8 @@ HELPED: Final = 1.1
 FORGIVEN_S: Final = 600.0
 """After so long it is tried again whether a step helps a camera that the last one did not."""
 
-MOST_TRIED, MOST_PREDICTED = 60.0, 12.0
-"""A step up that is tried waits up to so many times ``probe_s`` (an hour), one that is predicted to
-fit so many times ``calm_s`` (two minutes)."""
+MOST_BACKOFF: Final = 60.0
+"""Steps up that fail wait so many times longer at most: tried ones an hour, others ten minutes."""
 
 ROOMY: Final = 3.0
 """With so many times the capacity that all together ask for, nothing that failed before counts."""
@@ -198,7 +197,7 @@ class Overload:
         self._calm_s = calm_s
         self._every_s = every_s
         self._probe_s = probe_s
-        self._backoff = 1.0
+        self._backoff: dict[int, float] = {}  # by the level of a step up that has failed
         self._step = Step()
         self._changed_at: float | None = None
         self._suffers_since: dict[str, float] = {}
@@ -234,17 +233,16 @@ class Overload:
         else:
             self._calm_since = at if self._calm_since is None else self._calm_since
         if not busy and not self._step.level:
-            self._backoff = 1.0
+            self._backoff.clear()
         if self._tried_at is not None and at - self._tried_at >= self._probe_s:
-            self._tried_at, self._backoff = None, 1.0  # it has held
+            self._tried_at = None  # it has held
+            self._backoff.pop(self._step.level, None)
         if self._changed_at is not None and at - self._changed_at < self._every_s:
             return self._step
         lasting = [n for n, since in self._suffers_since.items() if at - since >= self._patience_s]
         in_vain = [n for n in lasting if self._was_in_vain(n, reading)]
-        if in_vain:
-            self._helpless |= dict.fromkeys(in_vain, at)
-            lasting = [name for name in lasting if name not in in_vain]
-        if lasting:
+        self._helpless |= dict.fromkeys(in_vain, at)
+        if lasting := [name for name in lasting if name not in in_vain]:
             self._down(reading, active, lasting)
         elif self._calm_since is not None and self._step.level:
             self._up(reading, at - self._calm_since)
@@ -268,7 +266,8 @@ class Overload:
         self, reading: Reading, active: Mapping[str, CameraReading], suffering: list[str]
     ) -> None:
         if self._tried_at is not None:  # what was tried did not hold
-            self._backoff = min(2 * self._backoff, MOST_TRIED)
+            level = self._step.level
+            self._backoff[level] = min(2 * self._backoff.get(level, 1.0), MOST_BACKOFF)
             self._tried_at = None
         total = _served(reading)
         self._stepped_for = {name: (active[name].served, total) for name in suffering}
@@ -309,9 +308,9 @@ class Overload:
         fits = capacity is not None and self._fits(active, capacity, room=ROOM)
         asked = sum(camera.offered for camera in active.values())
         if capacity is not None and capacity * KEPT >= ROOMY * asked:
-            self._backoff = 1.0
-        wait_s = min(self._backoff, MOST_PREDICTED) * self._calm_s
-        if calm_s >= (wait_s if fits else self._backoff * self._probe_s):
+            self._backoff.clear()
+        longer = self._backoff.get(Step(scale, paused).level, 1.0)
+        if calm_s >= longer * (self._calm_s if fits else self._probe_s):
             why = "there is room again" if fits else f"tried after {calm_s:.0f} s of calm"
             self._stepped_for = {}
             self._tried_at = reading.at

@@ -36,7 +36,7 @@ HALF_LIFE_S: Final = 0.25
 
 _TURNS: Final = 31  # of a lane: the median of these is what it is charged
 _FIRST_COST_S: Final = 0.02
-_PRESUMED: Final = 5  # turns of a new lane that are as usual
+_PRESUMED: Final = 5  # turns that count at least: those that a new lane lacks were as usual
 
 
 class _Account:
@@ -47,8 +47,7 @@ class _Account:
     def __init__(self, charged_s: float, cost_s: float) -> None:
         self.charged_s = charged_s  # seconds of service, divided by the weight
         self.cost_s = cost_s
-        # One bad turn at the start is not held against it.
-        self.costs: deque[float] = deque([cost_s] * _PRESUMED, maxlen=_TURNS)
+        self.costs: deque[float] = deque(maxlen=_TURNS)
         self.kind: Hashable = None  # of what a worker holds
 
 
@@ -183,7 +182,10 @@ class FairShare:
         for lane in served:
             account = lane.notes
             account.costs.append(cost_s)
-            account.cost_s = sorted(account.costs)[len(account.costs) // 2]
+            # One bad turn at the start is not held against it.
+            usual_s = self.times.usual(kind) or account.cost_s
+            costs = sorted([*account.costs, *[usual_s] * (_PRESUMED - len(account.costs))])
+            account.cost_s = costs[len(costs) // 2]
 
     @staticmethod
     def _usual_cost(ready: Iterable[W]) -> float:
