@@ -64,6 +64,18 @@ def test_every_container_is_locked(name: str) -> None:
             assert value.startswith(("/run/secrets/", "${")), f"{key} is written down"
 
 
+def test_no_container_may_use_more_cores_than_the_smallest_machine_has() -> None:
+    """Docker refuses a limit above the number of cores, and nothing comes up."""
+    said = (ROOT / "docs" / "deploy.md").read_text()
+    assert "Two cores are the least" in said
+    for name, service in SERVICES.items():
+        cpus = service["deploy"]["resources"]["limits"]["cpus"]
+        if name in OURS:
+            assert cpus == "${STREAMER_CPUS:-2}", f"{name}: {cpus}"
+        else:  # one core is enough for each of the others
+            assert float(cpus) < 1, f"{name}: {cpus}"
+
+
 def test_what_is_mounted_is_there_and_only_volumes_can_be_written() -> None:
     for name, service in SERVICES.items():
         for mount in service.get("volumes", ()):
@@ -105,9 +117,14 @@ def test_what_it_runs_are_configurations_that_streamer_takes(tmp_path: Path) -> 
 def test_the_secrets_are_made_once_and_only_their_owner_reaches_them(tmp_path: Path) -> None:
     script = tmp_path / "make-secrets.sh"
     shutil.copy(ROOT / "deploy" / "make-secrets.sh", script)
-    said = subprocess.run([str(script)], capture_output=True, text=True, check=True).stdout
+    strict = subprocess.run(
+        ["sh", "-c", 'umask 077; exec "$0"', str(script)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    said = strict.stdout
     folder = tmp_path / "secrets"
-    assert (folder / "cameras").is_dir()
+    # Mounted into the container, whose user is another.
+    assert stat.S_IMODE((folder / "cameras").stat().st_mode) == 0o755
     (folder / "cameras").rmdir()
     made = {file.name: file.read_text() for file in folder.iterdir()}
     assert {f"./deploy/secrets/{name}" for name in made} == {
