@@ -6,6 +6,7 @@ set -eu
 folder=$(dirname "$0")/secrets
 mkdir -p "$folder/cameras" # for passwords of cameras, which nobody can make up
 chmod 700 "$folder"
+chmod 755 "$folder/cameras" # it is mounted, and the container's user is another
 for name in http_token grafana_password; do
     [ -s "$folder/$name" ] || (
         umask 022
