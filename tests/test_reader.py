@@ -105,6 +105,50 @@ def test_every_command_of_the_documents_is_there(text: str) -> None:
             assert program in NOT_RUN, f"{program}: run it in a test, or say why not in NOT_RUN"
 
 
+def not_given(page: str) -> list[str]:
+    """The commands of a page that use a file of it without a variable that this file asks for.
+
+    A file is a block of YAML after a sentence that names it. A variable is given before the
+    command, or exported in this page before.
+    """
+    asked: dict[str, set[str]] = {}
+    exported: set[str] = set()
+    found = []
+    for before, language, text in re.findall(
+        r"([^\n]*)\n+```(\w*)\n(.*?)^```", page, re.MULTILINE | re.DOTALL
+    ):
+        named = re.findall(r"`([\w-]+\.yaml)`", before)
+        if language == "yaml" and named:
+            asked[named[-1]] = set(re.findall(r"\$\{(\w+)\}", text))
+        joined = re.sub(r"\\\n\s*", " ", text)
+        for line in joined.splitlines() if language == "sh" else ():
+            words = shlex.split(line, comments=True)
+            given = {word.partition("=")[0] for word in words if re.match(r"\w+=", word)}
+            if words[:1] == ["export"]:
+                exported |= given
+            wanted = set().union(*(asked.get(word, set()) for word in words))
+            if any(word.endswith("streamer") for word in words) and wanted - given - exported:
+                found.append(line)
+    return found
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_command_is_given_the_variables_that_its_file_asks_for(path: Path) -> None:
+    assert not_given(path.read_text()) == []
+
+
+def test_a_variable_that_is_not_given_would_be_found() -> None:
+    page = "Write `a.yaml`:\n\n```yaml\nx: ${B}\n```\n\n```sh\n%s\n```\n"
+    for line in (
+        "streamer run b.yaml",
+        "B=… streamer run a.yaml",
+        "export B=1\nstreamer run a.yaml",
+    ):
+        assert not_given(page % line) == []
+    for line in ("streamer run a.yaml", "B=… streamer check a.yaml\nstreamer doctor a.yaml"):
+        assert not_given(page % line) == [line.splitlines()[-1]]
+
+
 @pytest.mark.parametrize("text", all_blocks("yaml"))
 def test_every_configuration_of_the_documents_is_one(text: str) -> None:
     values = yaml.safe_load(text)

@@ -97,15 +97,15 @@ def checks(
         try:
             loaded = load_config(config, environ)
         except ConfigError as error:
-            problems = [
-                Finding("configuration", "bad", problem, f"correct {config}")
-                for problem in error.problems
-            ]
+            for problem in error.problems:
+                found = from_sentence("configuration", "bad", problem)
+                remedy = found.remedy or f"correct {config}"
+                problems.append(Finding(found.name, "bad", found.detail, remedy))
         else:
             problems = [Finding("configuration", "good", f"{config} can be used")]
     folder = Path.cwd() if config is None else config.absolute().parent
     patient = _Patient(loaded, folder, environ, cache)
-    found = [
+    parts = [
         Check("versions", lambda: _versions(patient), 2 + len(_LIBRARIES)),
         Check("codecs", lambda: _codecs(patient), 6),
         Check("GPU", lambda: _gpu(patient), 5),
@@ -114,12 +114,12 @@ def checks(
         Check("session", lambda: _session(patient), 2),
     ]
     if problems:
-        found.insert(0, Check("configuration", lambda: iter(problems), len(problems)))
+        parts.insert(0, Check("configuration", lambda: iter(problems), len(problems)))
     if loaded is not None:
         cameras = loaded.cameras
-        found.append(Check("ports", lambda: _ports(loaded), 2))
-        found.append(Check("cameras", lambda: camera_findings(cameras, folder), len(cameras)))
-    return [Check(check.title, _unbroken(check), check.count) for check in found]
+        parts.append(Check("ports", lambda: _ports(loaded), 2))
+        parts.append(Check("cameras", lambda: camera_findings(cameras, folder), len(cameras)))
+    return [Check(check.title, _unbroken(check), check.count) for check in parts]
 
 
 def as_json(findings: list[Finding]) -> dict[str, Any]:

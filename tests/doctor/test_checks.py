@@ -108,6 +108,12 @@ def test_a_configuration_that_cannot_be_used_does_not_end_the_examination(tmp_pa
     assert len(problems) == 2
     assert {one.verdict for one in problems} == {"bad"}
     assert SECRET not in "".join(one.detail for one in found)
+    config = write(tmp_path, "cameras: {a: {source: 'rtsp://u:${NOT_SET}@h/', every: 0}}\n")
+    first, second = checks(config, environ={}, cache=tmp_path)[0].run()
+    assert (first.detail, first.remedy) == (
+        "cameras.a.source: the environment variable NOT_SET is not set", "set it",
+    )  # fmt: skip
+    assert second.remedy == f"correct {config}"  # this one says only what must be
     assert any(one.name == "python" for one in found)
     missing = checks(tmp_path / "no.yaml", environ={}, cache=tmp_path)
     assert next(missing[0].run()).verdict == "bad"
