@@ -307,8 +307,7 @@ def doctor(
     """Look at all that streamer needs of this machine; each line is good, a warning or bad."""
     from streamer.doctor.console import examine
 
-    if not examine(config, environ=os.environ, as_json=json, print_line=print_line):
-        raise typer.Exit(EXIT_FAILED)
+    raise typer.Exit(examine(config, environ=os.environ, as_json=json, print_line=print_line))
 
 
 @config_cli.command("schema")

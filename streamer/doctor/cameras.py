@@ -98,7 +98,8 @@ def _host(label: str, camera: Camera, dial_s: float) -> Finding:
                 why = (error.strerror or "no route").lower()
             else:
                 took = (time.monotonic() - began) * 1e3
-                return Finding(label, "good", f"{camera.url} answers on {end} after {took:.0f} ms")
+                detail = f"{camera.url}: the port of {end} answers after {took:.0f} ms; "
+                return Finding(label, "good", detail + "`streamer check` asks for a picture")
     return Finding(
         label,
         "bad",

@@ -21,6 +21,7 @@ from streamer.doctor.cameras import camera_findings
 from streamer.doctor.finding import VERDICTS, Finding, Verdict, from_sentence, worst
 from streamer.doctor.gpu import driver_version, gpu_findings, gpu_present
 from streamer.doctor.machine import (
+    IN_USE,
     cache_finding,
     cores_finding,
     files_finding,
@@ -28,6 +29,7 @@ from streamer.doctor.machine import (
     port_finding,
 )
 from streamer.doctor.probe import probe_cuda, probe_library
+from streamer.doctor.running import streamer_answers
 from streamer.errors import ConfigError, StreamerError
 from streamer.inference.choose import Choice, auto_model
 from streamer.inference.entries import DEFAULT_MODEL
@@ -35,10 +37,13 @@ from streamer.inference.measure import measure_apart
 from streamer.inference.registry import LoadedModel, load_model, verify
 from streamer.resources import cache_folder
 
-__all__ = ["VERDICTS", "Check", "Finding", "Verdict", "as_json", "checks", "worst"]
+__all__ = ["CONFIGURATION", "VERDICTS", "Check", "Finding", "Verdict", "as_json", "checks", "worst"]
 
 SCHEMA: Final = 1
 """Version of the JSON of `streamer doctor --json`."""
+
+CONFIGURATION: Final = "configuration"
+"""The name of the findings about the file itself."""
 
 AUTO: Final = "auto"
 PROBE_S: Final = 30.0
@@ -98,11 +103,11 @@ def checks(
             loaded = load_config(config, environ)
         except ConfigError as error:
             for problem in error.problems:
-                found = from_sentence("configuration", "bad", problem)
+                found = from_sentence(CONFIGURATION, "bad", problem)
                 remedy = found.remedy or f"correct {config}"
                 problems.append(Finding(found.name, "bad", found.detail, remedy))
         else:
-            problems = [Finding("configuration", "good", f"{config} can be used")]
+            problems = [Finding(CONFIGURATION, "good", f"{config} can be used")]
     folder = Path.cwd() if config is None else config.absolute().parent
     patient = _Patient(loaded, folder, environ, cache)
     parts = [
@@ -114,7 +119,7 @@ def checks(
         Check("session", lambda: _session(patient), 2),
     ]
     if problems:
-        parts.insert(0, Check("configuration", lambda: iter(problems), len(problems)))
+        parts.insert(0, Check(CONFIGURATION, lambda: iter(problems), len(problems)))
     if loaded is not None:
         cameras = loaded.cameras
         parts.append(Check("ports", lambda: _ports(loaded), 2))
@@ -325,7 +330,18 @@ def _session(patient: _Patient) -> Iterator[Finding]:
 
 
 def _ports(config: Config) -> Iterator[Finding]:
-    if config.http is not None:
-        yield port_finding("http.bind", config.http.bind)
+    """The doors. Those of a streamer that runs already are in use, as they should be."""
+    runs = False
+    if (http := config.http) is not None:
+        found = port_finding("http.bind", http.bind)
+        if IN_USE in found.detail and streamer_answers(http.bind, tls=http.tls is not None):
+            runs = True
+            found = Finding("http.bind", "good", f"{http.bind}: a streamer runs there")
+        yield found
     if config.publish.zeromq is not None:
-        yield port_finding("publish.zeromq.bind", config.publish.zeromq.bind)
+        bind = config.publish.zeromq.bind
+        found = port_finding("publish.zeromq.bind", bind)
+        if runs and IN_USE in found.detail:
+            detail = f"{bind} {IN_USE}, by the streamer that runs, it seems"
+            found = Finding("publish.zeromq.bind", "good", detail)
+        yield found

@@ -13,8 +13,17 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from streamer.doctor.checks import VERDICTS, Check, Finding, Verdict, checks, worst
+from streamer.doctor.checks import (
+    CONFIGURATION,
+    VERDICTS,
+    Check,
+    Finding,
+    Verdict,
+    checks,
+    worst,
+)
 from streamer.doctor.checks import as_json as document
+from streamer.terminal import EXIT_CONFIG, EXIT_FAILED, EXIT_OK
 
 _STYLES: Final[dict[Verdict, str]] = {"good": "green", "warning": "yellow", "bad": "bold red"}
 _TABLE_WIDTH: Final = 80
@@ -26,8 +35,10 @@ def examine(
     environ: Mapping[str, str],
     as_json: bool = False,
     print_line: Callable[[str], None] = print,
-) -> bool:
-    """Look at everything and print what was found; False when something is bad.
+) -> int:
+    """Look at everything and print what was found; the exit code to end with.
+
+    That is 0 where nothing is bad, 2 where only the configuration is, else 1.
 
     ``config`` is a configuration file or None. With ``as_json`` one JSON document goes out
     by ``print_line``; else a table on a terminal of 80 columns or more, and lines elsewhere.
@@ -38,7 +49,8 @@ def examine(
         print_line(json.dumps(document(findings), indent=2))
     else:
         show(findings, Console(highlight=False))
-    return worst(findings) != "bad"
+    bad = {finding.name for finding in findings if finding.verdict == "bad"}
+    return EXIT_CONFIG if bad == {CONFIGURATION} else EXIT_FAILED if bad else EXIT_OK
 
 
 def gather(parts: Sequence[Check], console: Console | None = None) -> list[Finding]:

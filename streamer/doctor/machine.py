@@ -27,6 +27,9 @@ TOO_LITTLE_MEMORY: Final = 256 << 20
 LITTLE_DISK: Final = 256 << 20
 """Bytes free on the disk of the model cache; the largest model is about 110 MB."""
 
+IN_USE: Final = "is in use"
+"""What the finding says of an address that another program has."""
+
 _BIND: Final = re.compile(r"(?:tcp://)?(?P<host>.+):(?P<port>\*|[0-9]{1,5})")
 _MIB: Final = 1 << 20
 
@@ -134,7 +137,7 @@ def _not_bound(key: str, bind: str, error: OSError) -> Finding:
         return Finding(
             key,
             "bad",
-            f"{bind} is in use, perhaps by a streamer that runs already",
+            f"{bind} {IN_USE}, perhaps by a streamer that runs already",
             f"stop what uses it (`ss -ltnp` names it), or set {key} to another port",
         )
     if error.errno in (errno.EACCES, errno.EPERM):
@@ -164,5 +167,5 @@ def _socket_file(key: str, path: Path) -> Finding:
         except OSError:  # nobody is there, which is what we want
             return Finding(key, "good", f"{shown} is free")
     return Finding(
-        key, "bad", f"{shown} is in use", f"stop what uses it, or set {key} to another path"
+        key, "bad", f"{shown} {IN_USE}", f"stop what uses it, or set {key} to another path"
     )

@@ -105,7 +105,7 @@ METRICS: Final = (
            "At its capacity: things may have been let go; see the drops."),
     Metric("streamer_camera_up", "gauge", _CAMERA, "",
            "1 while frames arrive from the camera, 0 otherwise.",
-           "0: `streamer doctor` and the status page say why."),
+           "0: `streamer check` and the status page say why."),
     Metric("streamer_camera_state", "gauge", ("camera", "state"), "",
            "1 for the state the camera is in, 0 for all others (docs/cameras.md).",
            "`refused`: a password or a path is wrong, waiting will not help."),

@@ -277,3 +277,6 @@ def test_doctor_tells_good_from_bad_as_words_and_as_json(tmp_path: Path) -> None
     found = json.loads(ill.stdout)
     assert found["schema"] == 1 or "doctor" in str(found["schema"])
     assert "gone.mp4" in ill.stdout
+    # Nothing but the configuration is wrong: the exit code is that of every other command.
+    wrong = streamer("doctor", str(tmp_path / "missing.yaml"))
+    assert wrong.returncode == 2, wrong.stdout

@@ -38,6 +38,8 @@ def test_a_host_that_listens_is_good_and_is_sent_nothing(scheme: str) -> None:
             assert line.recv(100) == b""
     assert found.verdict == "good"
     assert f"127.0.0.1:{port}" in found.detail
+    assert "the port of" in found.detail  # more is not known
+    assert "`streamer check`" in found.detail
 
 
 def test_a_host_that_refuses_is_bad(free_port: int) -> None:

@@ -69,7 +69,7 @@ def test_a_bar_only_on_a_terminal(terminal: bool) -> None:
 def test_the_verdict_and_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor_console, "checks", lambda *_, **__: [part(WELL, SO_SO)])
     lines: list[str] = []
-    assert examine(None, environ={}, as_json=True, print_line=lines.append) is True
+    assert examine(None, environ={}, as_json=True, print_line=lines.append) == 0
     told = json.loads(lines[0])
     assert told["verdict"] == "warning"
     assert told["findings"][1] == {
@@ -77,14 +77,23 @@ def test_the_verdict_and_json(monkeypatch: pytest.MonkeyPatch) -> None:
         "remedy": "run `ulimit -n 4096`",
     }  # fmt: skip
     monkeypatch.setattr(doctor_console, "checks", lambda *_, **__: [part(ILL)])
-    assert examine(Path("x.yaml"), environ={}, as_json=True, print_line=lines.append) is False
+    assert examine(Path("x.yaml"), environ={}, as_json=True, print_line=lines.append) == 1
+
+
+def test_a_wrong_configuration_alone_is_what_it_is_for_every_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wrong = Finding("configuration", "bad", "cannot be read", "name a YAML file")
+    for findings, code in (((wrong, SO_SO), 2), ((wrong, ILL), 1)):
+        monkeypatch.setattr(doctor_console, "checks", lambda *_, f=findings, **__: [part(*f)])
+        assert examine(Path("x.yaml"), environ={}, print_line=print) == code
 
 
 def test_printing_is_the_default(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(doctor_console, "checks", lambda *_, **__: [part(WELL)])
-    assert examine(None, environ={}) is True
+    assert examine(None, environ={}) == 0
     shown = capsys.readouterr()
     assert "codec h264" in shown.out
     assert shown.err == ""
