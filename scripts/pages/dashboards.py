@@ -39,13 +39,13 @@ def _alerts(chosen: str) -> dict[str, Any]:
     return stat(
         "Alerts that fire", "What to do about each: docs/runbook.md, a section for each name.",
         Query(or_none(f"max by (alertname, instance, camera, sink) ({firing})", "alertname"),
-              "{{alertname}} {{camera}}{{sink}}"),
+              "{{alertname}} {{instance}} {{camera}}{{sink}}"),
         name=True, width=20, colours=steps((None, GOOD), (1, BAD)),
     )  # fmt: skip
 
 
 def fleet() -> str:
-    """All cameras: which is down, what is slow, and why."""
+    """All cameras: which is down, what is slow, and why. Two streamers may have one of a name."""
     c, rate = CHOSEN, "[$__rate_interval]"
     dropped = f"rate(streamer_frames_dropped_total{{{c}}}{rate})"
     captured = f"sum(rate(streamer_frames_captured_total{{{c}}}{rate}))"
@@ -66,12 +66,12 @@ def fleet() -> str:
         stat("Latency, 99th percentile", "From capture to publishing, all cameras.",
              Query(_p(0.99, "", c)), unit="s", colours=steps((None, GOOD), (0.5, ODD), (1, BAD))),
         stat("Frames lost", "Share of all frames that were let go unseen.",
-             Query(f"sum({dropped}) / {captured} or vector(0)"), unit="percentunit",
+             Query(f"sum({dropped}) / {captured} or on () vector(0)"), unit="percentunit",
              colours=steps((None, GOOD), (0.1, ODD), (0.5, BAD))),
         stat("Runs on", "The device in use and the model.",
              Query(f"streamer_inference_provider_info{{{c}}}", "{{active}}: {{model}}"), name=True),
         timeline("Which camera was live when", "Green while pictures come, red while none do.",
-                 Query(f"streamer_camera_up{{{c}}}", "{{camera}}")),
+                 Query(f"streamer_camera_up{{{c}}}", "{{instance}} {{camera}}")),
         cameras_table("Cameras", "Click a name for that camera alone.", {
             "(state)": (Query(
                 f"max by (instance, camera, state) (streamer_camera_state{{{c}}} == 1)"), "short"),
@@ -94,11 +94,11 @@ def fleet() -> str:
                 f"max by (instance, camera) (0 * streamer_camera_up{{{c}}})"), "short"),
         }),
         graph("Frames looked at", "By camera. Even lines are a fair share of what there is.",
-              Query(f'streamer_camera_fps{{{c}, stage="detect"}}', "{{camera}}"), unit="cps"),
+              Query(f'streamer_camera_fps{{{c}, stage="detect"}}', "{{instance}} {{camera}}"), unit="cps"),
         graph("Latency, 99th percentile", "By camera, from capture to publishing.",
-              Query(_p(0.99, "camera, ", c), "{{camera}}"), unit="s"),
+              Query(_p(0.99, "instance, camera, ", c), "{{instance}} {{camera}}"), unit="s"),
         graph("Age of the newest result", "A line that climbs is a camera that nothing comes from.",
-              Query(f"streamer_newest_result_age_seconds{{{c}}}", "{{camera}}"), unit="s"),
+              Query(f"streamer_newest_result_age_seconds{{{c}}}", "{{instance}} {{camera}}"), unit="s"),
         graph("Frames lost, by reason", "queue_full, deadline, overload: more to do than can be.",
               Query(or_none(f"sum by (stage, reason) ({dropped})", "reason"),
                     "{{stage}} {{reason}}"), unit="cps", stacked=True),
@@ -120,8 +120,8 @@ def fleet() -> str:
               Query(or_none(f"streamer_bridge_connected{{{c}}}", "sink"), "{{sink}} connected"),
               Query(or_none(f"sum by (sink, reason) (rate(streamer_bridge_lost_total{{{c}}}{rate}))",
                             "sink"), "{{sink}} lost: {{reason}}"),
-              Query(or_none(f"sum by (camera) (rate(streamer_restream_sent_total{{{c}}}{rate}))",
-                            "camera"), "{{camera}} restream")),
+              Query(or_none(f"sum by (instance, camera) (rate(streamer_restream_sent_total{{{c}}}{rate}))",
+                            "camera"), "{{instance}} {{camera}} restream")),
         graph("Given up because of overload", "0 steps is nothing. Below an input scale of 1 small "
               "faces are missed.",
               Query(f"streamer_overload_level{{{c}}}", "steps"),
@@ -185,11 +185,11 @@ def camera() -> str:
               Query(per_second("frames_detected_total"), "detected"),
               Query(per_second("frames_tracked_total"), "tracked"),
               Query(per_second("frames_skipped_total"), "skipped"),
-              Query(f"{per_second('frames_dropped_total')} or vector(0)", "dropped"),
+              Query(f"{per_second('frames_dropped_total')} or on () vector(0)", "dropped"),
               unit="cps", width=12, stacked=True),
         graph("Latency", "From capture to publishing, beside what is promised (max_age_s).",
               Query(_p(0.5, "", c), "median"), Query(_p(0.99, "", c), "99th percentile"),
-              Query(f"streamer_camera_max_age_seconds{{{c}}} or vector(NaN)", "promise"),
+              Query(f"streamer_camera_max_age_seconds{{{c}}} or on () vector(NaN)", "promise"),
               unit="s", width=12),
         graph("Where its time goes", "Mean by stage: wait is for a worker.",
               Query(f"rate({spent}_sum{{{c}}}{rate}) / rate({spent}_count{{{c}}}{rate})",
@@ -213,8 +213,9 @@ def camera() -> str:
               Query(f"streamer_frames_in_flight{{{c}}}", "in flight"),
               Query(f"streamer_ledger_imbalance_frames{{{c}}}", "unaccounted for")),
     ]  # fmt: skip
+    # One: cameras of two streamers may have the same name.
     instance = variable("instance", "streamer", 'label_values(up{job="streamer"}, instance)',
-                         several=True)  # fmt: skip
+                         several=False)  # fmt: skip
     one = variable("camera", "camera", 'label_values(streamer_camera_up{instance=~"$instance"}, '
                     "camera)", several=False)  # fmt: skip
     return dashboard("streamer-camera", "streamer: camera", [instance, one], panels)

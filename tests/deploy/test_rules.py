@@ -83,6 +83,28 @@ def test_what_is_red_when_something_is_wrong_does_not_say_0_of_nothing() -> None
         assert first["targets"][0]["expr"].count("ALERTS{") == 1
 
 
+def test_cameras_of_one_name_of_two_streamers_are_two() -> None:
+    fleet, camera = (
+        json.loads((DASHBOARDS / f"{name}.json").read_text()) for name in ("fleet", "camera")
+    )
+    for panel in fleet["panels"]:
+        for target in panel["targets"]:
+            if "{{camera}}" in target["legendFormat"]:
+                assert "{{instance}}" in target["legendFormat"], panel["title"]
+            for by in re.findall(r"by \(([^)]*\bcamera\b[^)]*)\)", target["expr"]):
+                assert "instance" in by, panel["title"]
+    several = {one["name"]: one.get("multi") for one in camera["templating"]["list"]}
+    assert several["instance"] is several["camera"] is False
+
+
+def test_what_stands_in_for_nothing_never_stands_beside_something() -> None:
+    for path in DASHBOARDS.glob("*.json"):
+        for panel in json.loads(path.read_text())["panels"]:
+            for target in panel["targets"]:
+                stands_in = re.findall(r"or (on \(\) )?\S*vector\(", target["expr"])
+                assert all(stands_in), f"{panel['title']}: {target['expr']}"
+
+
 def test_every_metric_that_is_asked_for_exists_with_the_labels_it_is_asked_by() -> None:
     known = {metric.name: set(metric.labels) for metric in METRICS}
     texts = [alert["expr"] for alert in ALERTS.values()]
