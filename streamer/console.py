@@ -18,7 +18,8 @@ from streamer.log import get_logger
 from streamer.status import CameraStatus, Status
 
 REFRESH_S = 0.5
-LOG_EVERY_S = 10.0
+LOG_EVERY_S = 60.0
+"""Between two lines of a camera, seconds: what changes has lines of its own."""
 TABLE_WIDTH = 100
 """Columns that the tables need; narrower terminals get lines."""
 
@@ -176,7 +177,7 @@ class Watch:
         while not self._stop.wait(LOG_EVERY_S):
             for camera in self._read().cameras:
                 if camera.source.state in ("ended", "stopped"):
-                    continue  # its last line has said so
+                    continue  # nothing comes any more; the ledger at the end has it
                 log.info(
                     "camera_status",
                     camera=camera.name,

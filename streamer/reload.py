@@ -72,5 +72,8 @@ def follow(
             log.error("config_refused", file=str(path), problems=list(error.problems))
             seen, unread = now, ()
         else:
-            log.info("config_applied", file=str(path), **done)
+            log.info(
+                "config_applied", file=str(path),
+                added=done["added"], removed=done["removed"], replaced=done["replaced"],
+            )  # fmt: skip
             seen, unread = now, ()

@@ -63,6 +63,7 @@ def test_without_a_terminal_cameras_that_did_not_end_have_lines_with_numbers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     over = [camera(state, source=SourceState(state, 0.0)) for state in ("ended", "stopped")]
+    assert console.LOG_EVERY_S == 60.0  # as docs/logs.md says: the log is for what changes
     monkeypatch.setattr(console, "LOG_EVERY_S", 0.0)
     asked, twice = [], threading.Event()
 

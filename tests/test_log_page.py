@@ -46,3 +46,4 @@ def test_what_lines_carry_is_complete() -> None:
     assert {"cameras", "model", "device", "events", "page", "metrics"} <= carried["started"]
     assert {"ms", "batch", "width", "height"} <= carried["warm_up_slow"]
     assert {"width", "height"} <= carried["folded"]
+    assert {"file", "added", "removed", "replaced"} <= carried["config_applied"]

@@ -46,7 +46,7 @@ class Following:
 
     def _apply(self, config: Config) -> dict[str, list[str]]:
         self.came.put(sorted(config.cameras))
-        return {}
+        return {"added": [], "removed": [], "replaced": []}
 
     def __enter__(self) -> Following:
         self._thread.start()

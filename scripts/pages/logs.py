@@ -26,12 +26,12 @@ MEANINGS = {
     "camera_stopped": "It is read no more.",
     "camera_removed": "It was taken out of the configuration; what became of its frames.",
     "camera_replaced": "Its lines in the configuration changed; what became of its frames.",
-    "camera_status": "Each ten seconds, where no terminal shows the table: what a camera does that did not end and was not stopped.",
+    "camera_status": "Once a minute, where no terminal shows the table: what a camera does that did not end and was not stopped.",
     "cameras_left_behind": "A stop did not wait for these: a dial cannot be interrupted.",
     "file_damaged": "Packets of a file gave no picture.",
     "hardware_decoding_unavailable": "The GPU does not decode this camera; the CPU does.",
     "started": "streamer runs; the addresses it listens on.",
-    "config_applied": "The edited file is in force; which cameras came, went and changed.",
+    "config_applied": "The edited file is in force; the cameras that came (`added`), went and changed, by name.",
     "config_refused": "The edited file is wrong or cannot be read; all goes on as before. Mend what `problems` says.",
     "model_chosen": "`model: auto` chose this one, and why.",
     "device_fallback": "`device: auto` runs on the CPU where a GPU seems to be meant.",
@@ -77,7 +77,8 @@ Written from the code by `make docs`; the meanings are in `scripts/pages/logs.py
 
 The log goes to standard error: lines for people in a terminal, else one JSON object a line with
 `timestamp` (UTC), `level`, `stage`, `event` and what belongs to it. The names of events are stable;
-select by them, not by words. There is a line for each change of a state and none for each frame.
+select by them, not by words. There is a line for each change of a state of a camera that is dialled, and none for each frame. A file that
+ends has none: what became of its frames is in the ledger at the end, and `camera/` ([events.md](events.md)) tells of it.
 
 No line holds a secret: addresses lose their passwords where the line is written, whoever wrote it.
 What is said again and again is said seldom: {burst} lines of one event of one camera at once,
