@@ -67,3 +67,11 @@ def test_systemd_accepts_the_unit_and_finds_it_locked(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stdout[-600:] + done.stderr
         assert "streamer.service:" not in done.stderr
+
+
+def test_the_unit_names_the_devices_of_every_driver_of_nvidia() -> None:
+    """Drivers from 550.40 on call char-nvidia-frontend char-nvidia and char-nvidiactl."""
+    named = set(re.findall(r"^# DeviceAllow=(\S+) rw$", UNIT.read_text(), re.MULTILINE))
+    assert named == {
+        f"char-{name}" for name in ("nvidia-frontend", "nvidia", "nvidiactl", "nvidia-uvm")
+    }
