@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -78,7 +79,7 @@ class FileList:
                     source, lane, lambda _at: True, work, meters.captured, Position(), stop=stop
                 )
             except SourceLost as lost:
-                self.failed.append(f"{file}: {lost}")
+                self.failed.append(f"{file}: {str(lost).removeprefix(f'{file.name} ')}")
             self.done += 1
 
 
@@ -106,6 +107,9 @@ def detect_files(
     if wrong:
         raise ConfigError(wrong)
     _refuse_to_overwrite(files, output, annotated)
+    into = annotated is not None and _is_folder(annotated, files)
+    if annotated is not None:  # before anything is looked at, which may take hours
+        _refuse_what_cannot_be_written(annotated, into=into)
     engine = open_engine(config, base_folder=Path.cwd(), environ=environ, cameras=1)
     detector = engine.detector(
         config.model,
@@ -127,7 +131,7 @@ def detect_files(
             "output": JsonLinesSink(stream, boot_id=uuid.uuid4().hex, model=engine.model)
         }
         if annotated is not None:
-            sinks["annotated"] = AnnotatedSink(annotated, folder=_is_folder(annotated, files))
+            sinks["annotated"] = AnnotatedSink(annotated, folder=into)
         _run(source, detector, sinks, total=len(files))
     return source.failed
 
@@ -156,6 +160,22 @@ def _refuse_to_overwrite(
         if target.resolve() in taken:
             raise ConfigError([f"{option}: {target} would be written twice; run it in two steps"])
         taken.add(target.resolve())
+
+
+def _refuse_what_cannot_be_written(annotated: Path, *, into: bool) -> None:
+    """Raise ConfigError when nothing can be drawn to ``annotated``, or ``into`` it; it is made."""
+    why = "its folder is not there"
+    try:
+        if into:
+            annotated.mkdir(parents=True, exist_ok=True)
+        there = annotated if annotated.exists() else annotated.parent
+        if os.access(there, os.W_OK):
+            return
+        if there.exists():
+            why = "no permission"
+    except OSError as error:
+        why = str(error.strerror)
+    raise ConfigError([f"{annotated}: cannot be written ({why}); choose another --annotated"])
 
 
 def _run(source: FileList, detector: Detector, sinks: Mapping[str, Sink], *, total: int) -> None:

@@ -200,7 +200,7 @@ class PyAvSource:
                 options=self._options,
             )
         except FFmpegError as error:
-            reason, words = reasons.why(error)
+            reason, words = reasons.why(error, live=self.live)
             if reason == "unreachable" and self._scheme in ("rtsps", "https"):
                 reason, words = reasons.why_untrusted()
             if self.live and self._clock() - asked_at >= limit_s - 0.05:
@@ -269,7 +269,7 @@ class PyAvSource:
         except Silent:
             reason = "stall"
         except FFmpegError as error:
-            reason, words = reasons.why(error)
+            reason, words = reasons.why(error, live=self.live)
             if patience.is_over():  # the clock alone knows a timeout: it shows as many errors
                 reason = "stall"
             elif error.errno == errno.EIO:  # at opening this is a host out of reach

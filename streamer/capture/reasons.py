@@ -26,17 +26,26 @@ _BY_CLASS: Final[Mapping[str, tuple[LossReason, str]]] = {
     "InvalidDataError": ("error", "sent what is no video stream; check the path"),
 }  # fmt: skip
 
+_OF_FILES: Final[Mapping[str, tuple[LossReason, str]]] = {
+    "FileNotFoundError": ("not_found", "is not there; check the path"),
+    "PermissionError": ("error", "cannot be read; check its permissions"),
+    "InvalidDataError": ("error", "is no picture and no video that can be read; name another file"),
+}
+"""What is otherwise said of files, which send nothing."""
+
 _OUT_OF_REACH: Final = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EIO)
 
 
-def why(error: Exception) -> tuple[LossReason, str]:
+def why(error: Exception, *, live: bool = True) -> tuple[LossReason, str]:
     """Reason and words for an error of PyAV; the words go on from the camera's name.
 
-    An error of input and output means a host out of reach, which is so only at opening.
+    An error of input and output means a host out of reach, which is so only at opening. ``live``
+    is false of a file.
     """
+    known = _BY_CLASS if live else {**_BY_CLASS, **_OF_FILES}
     for cls in type(error).__mro__:
-        if cls.__name__ in _BY_CLASS:
-            return _BY_CLASS[cls.__name__]
+        if cls.__name__ in known:
+            return known[cls.__name__]
     if getattr(error, "errno", None) in _OUT_OF_REACH:
         return "unreachable", "cannot be reached; check the network"
     return "error", f"failed with {type(error).__name__}; try the address in a video player"

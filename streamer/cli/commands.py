@@ -101,7 +101,7 @@ def main() -> None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
     configure()
     try:
-        code = cli(standalone_mode=False)  # that of typer.Exit, or None
+        code = cli(standalone_mode=False, prog_name="streamer")  # that of typer.Exit, or None
         end(code or EXIT_OK)
     except ConfigError as error:
         for problem in error.problems:
@@ -134,7 +134,9 @@ def main() -> None:
         if "\n" in message:  # the help itself: a command was called without its subcommand
             print(message, file=sys.stderr)  # noqa: T201
         else:
-            complain(f"{message}; see `streamer --help`")
+            context = getattr(error, "ctx", None)  # of the command whose arguments are wrong
+            command = context.command_path if context is not None else "streamer"
+            complain(f"{message}; see `{command} --help`")
         sys.exit(EXIT_CONFIG)
 
 

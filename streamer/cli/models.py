@@ -32,12 +32,17 @@ def models_pull(
     ),
 ) -> None:
     """Fetch a model and check its hash."""
-    from streamer.inference.entries import load_registry
     from streamer.models.console import pull_with_progress
+
+    _must_be_a_model(name)
+    pull_with_progress(name)
+
+
+def _must_be_a_model(name: str) -> None:
+    from streamer.inference.entries import load_registry
 
     if name not in load_registry():
         raise ConfigError([f"there is no model {name!r}; use one of {', '.join(load_registry())}"])
-    pull_with_progress(name)
 
 
 @models_cli.command("verify")
@@ -54,6 +59,7 @@ def models_path(name: Annotated[str, typer.Argument()] = "retinaface_mnet025") -
     """Print where a model lies."""
     from streamer.inference.registry import locate
 
+    _must_be_a_model(name)
     print_line(str(locate(name, environ=os.environ)))
 
 

@@ -37,6 +37,16 @@ def test_each_error_of_pyav_has_a_reason(name: str, number: int, reason: str) ->
     assert ";" in words, "it says what to do"
 
 
+def test_a_file_sends_nothing() -> None:
+    for name, number in (("InvalidDataError", 1094995529), ("FileNotFoundError", errno.ENOENT),
+                         ("PermissionError", errno.EPERM)):  # fmt: skip
+        error = getattr(av.error, name)(abs(number), "text", SECRET)
+        reason, words = why(error, live=False)
+        assert reason == why(error)[0]
+        assert not any(word in words for word in ("sent", "stream", "address", "hunter2"))
+        assert ";" in words
+
+
 def test_refusals_name_the_camera_and_the_remedy() -> None:
     assert too_large("10.0.0.1:554", 99, 88, 77).reason == "too_large"
     assert "10.0.0.1:554 sends 99x88 pictures and 77 pixels" in str(

@@ -26,8 +26,8 @@ def test_models_list_path_and_verify() -> None:
     assert "retinaface_mnet025: good" in streamer("models", "verify").stdout
     assert path in streamer("models", "pull").stdout
     wrong = streamer("models", "path", "nosuch")
-    assert wrong.returncode == 1
-    assert "nosuch" in wrong.stderr
+    assert wrong.returncode == 2
+    assert "there is no model 'nosuch'; use one of retinaface_mnet025" in wrong.stderr
 
 
 def test_bench_measures_what_is_here(tmp_path: Path) -> None:
