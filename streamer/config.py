@@ -3,7 +3,7 @@
 A YAML file, then environment variables ``STREAMER__SECTION__KEY`` over it. Unknown keys are
 refused, every fault is listed with its path, and no message repeats a value, since values hold
 passwords. Nor does it repeat a key that is none of ours: an unquoted comma or a URL in the wrong
-place makes a key of half a password. Such a key is told by its place, as ``<key 2>``.
+place makes a key of half a password. Such a key is told by its place, as ``<key 2>``, and its line.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from streamer.config_sections import (
     Publish,
 )
 from streamer.errors import ConfigError
-from streamer.yaml_file import Variables, read_yaml
+from streamer.yaml_file import Key, Variables, read_yaml
 
 __all__ = [
     "Camera",
@@ -199,7 +199,8 @@ def _sentence(
     path = _shown(location, values, named) or "configuration"
     kind = detail["type"]
     if kind == "extra_forbidden":
-        return f"{path}: unknown key{_HIDDEN if path.endswith('>') else ''}; {_hint(location)}"
+        hidden = _HIDDEN if "<key" in path.rpartition(".")[2] else ""
+        return f"{path}: unknown key{hidden}; {_hint(location)}"
     if "[key]" in detail["loc"]:
         return (
             f"{path}: a camera's name is 1 to 63 of a-z, 0-9, - and _, "
@@ -222,8 +223,12 @@ _LIKE_OURS = re.compile(r"[A-Za-z_]{1,40}")
 def _shown(
     location: Sequence[object], values: Any, named: Set[tuple[str, ...]] = frozenset()
 ) -> str:
-    """The path of ``location`` in ``values``; a key that may hold a secret is ``<key N>``."""
+    """The path of ``location`` in ``values``; a key that may hold a secret is ``<key N>``.
+
+    Then the line in the file follows, where it is known.
+    """
     shown = []
+    line = ""
     inside = values
     for depth, part in enumerate(map(str, location)):
         before = [str(each) for each in location[:depth]]
@@ -234,13 +239,17 @@ def _shown(
             continue
         keys = {str(key): (place, key) for place, key in enumerate(inside, 1)}
         place, key = keys.get(part, (None, None))
+        if isinstance(key, Key):
+            line = f" (line {key.line})"
+        elif key is not None:  # a number, say: whoever reads the line above would look there
+            line = ""
         is_camera = before == ["cameras"] and re.fullmatch(CAMERA_NAME, part)
         if is_camera or _near(part, before) or _begins_one(named, (*before, part)):
             shown.append(part)
         else:
             shown.append("<key>" if place is None else f"<key {place}>")
         inside = None if place is None else inside[key]
-    return ".".join(shown)
+    return ".".join(shown) + (line if any("<key" in part for part in shown) else "")
 
 
 def _named(environ: Mapping[str, str]) -> set[tuple[str, ...]]:

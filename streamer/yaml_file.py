@@ -26,6 +26,18 @@ class Unreadable(ConfigError):
     """The system does not let the file be read, now; later it may."""
 
 
+class Key(str):
+    """A key of a file, which knows on which ``line`` it stands, from 1."""
+
+    line: int
+
+    def __new__(cls, text: str, line: int) -> Key:
+        """A key that is ``text`` and no more to whom the line is nothing."""
+        made = super().__new__(cls, text)
+        made.line = line
+        return made
+
+
 class _UniqueKeys(yaml.SafeLoader):
     """A safe loader that refuses a key given twice instead of keeping the last."""
 
@@ -40,14 +52,20 @@ def _unique_mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, An
         if isinstance(key, yaml.ScalarNode):
             seen.add(key.value)
     loader.flatten_mapping(node)
-    return loader.construct_mapping(node, deep=True)
+    scalars = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+    lines = {key.value: key.start_mark.line + 1 for key in scalars}
+    made = loader.construct_mapping(node, deep=True)
+    return {
+        Key(key, lines[key]) if isinstance(key, str) and key in lines else key: value
+        for key, value in made.items()
+    }
 
 
 _UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in the file at ``path``.
+    """The mapping in the file at ``path``; its keys that are words are each a :class:`Key`.
 
     Raises :class:`Unreadable` when the system does not give it, else ConfigError, naming the line.
     """

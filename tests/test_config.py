@@ -111,6 +111,38 @@ def test_a_key_that_may_be_half_a_password_is_told_by_its_place() -> None:
         assert "hunter2" not in str(found)
 
 
+def test_such_a_key_is_told_by_its_line_too(tmp_path: Path) -> None:
+    file = tmp_path / "streamer.yaml"
+    file.write_text(f"""
+base: &base
+  {SECRET}: 1
+cameras:
+  door:
+    source: "demo:"
+    {SECRET},x: 1
+  u@h:
+    every: 2
+  yard: {{source: "demo:", <<: *base, evry: 1}}
+http:
+  7: 1
+""")
+    with pytest.raises(ConfigError) as caught:
+        load_config(file, {"STREAMER__CAMERAS__YARD__EVERY": "2"})
+    found = [problem.partition(":")[0] for problem in caught.value.problems]
+    assert sorted(found) == [
+        "<key 1> (line 2)", "cameras.<key 2> (line 8)", "cameras.<key 2>.source (line 8)",
+        "cameras.door.<key 2> (line 7)", "cameras.yard.<key 1> (line 3)", "cameras.yard.evry",
+        "http.<key 1>",
+    ]  # fmt: skip
+    assert SECRET not in str(caught.value)
+
+
+def test_names_of_cameras_are_plain_words(tmp_path: Path) -> None:
+    file = tmp_path / "streamer.yaml"
+    file.write_text("cameras: {a: {source: 'demo:'}}")
+    assert [type(name) for name in load_config(file, {}).cameras] == [str]
+
+
 def test_a_key_from_the_environment_is_told_as_it_is_named() -> None:
     found = problems_of({"cameras": {"a": DOOR}}, {"STREAMER__HTTP__COLOUR": "red"})
     assert found == [f"http.colour: unknown key; the keys here are {', '.join(Http.model_fields)}"]

@@ -14,7 +14,8 @@ HEAD = """\
 Written from the code by `make docs`; change `streamer/config_sections.py` and its neighbours, not this page.
 
 One YAML file, of which only `cameras` has to be there. A key that is unknown or out of its range is refused
-with a sentence that names it. `streamer check FILE` tries the cameras, `streamer config show FILE` prints what
+with a sentence that names it; a key that may be part of a password is named by its place and line alone,
+as `cameras.<key 2> (line 7)`. `streamer check FILE` tries the cameras, `streamer config show FILE` prints what
 holds in the end, without secrets, and `streamer config schema` gives all of this as JSON schema for an editor.
 
 `${NAME}` and `${NAME:-default}` in a value are replaced from the environment, `${file:/run/secrets/door}` by the one line
