@@ -10,6 +10,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,12 +134,18 @@ def test_the_demo_runs_from_the_wheel_outside_of_the_checkout(
 
 def test_every_package_that_is_needed_has_its_licence_written_down() -> None:
     page = (ROOT / "docs" / "licences.md").read_text()
-    packages = needed()
-    assert {"numpy", "pyzmq", "fastapi", "structlog"} <= set(packages)
-    for name, package in packages.items():
-        if name.startswith("onnxruntime"):
-            name = "onnxruntime"  # whichever build is installed
-        assert re.search(rf"^\| {re.escape(name)} \|", page, re.MULTILINE), (
-            f"{name}: run `make docs`"
-        )
-        assert licence_of(package) != "not said", name
+    rows = dict(re.findall(r"^\| ([\w.-]+) \| ([^|]+ \| [^|]+) \|$", page, re.MULTILINE))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    for extra in extras.keys() - {"dev"}:
+        packages = needed(extra=extra)
+        assert {"numpy", "pyzmq", "fastapi", "structlog"} <= set(packages)
+        for name, package in packages.items():
+            assert name in rows, f"{name}: run `make docs`"
+            assert licence_of(package) != "not said", name
+        for line in extras[extra]:  # installed or not
+            name = re.split(r"[\[<>=]", line)[0]
+            assert f"`{extra}`" in rows[name], f"{name}: run `make docs`"
+            here = name in packages or name.startswith("onnxruntime")  # one build is installed
+            assert here or "not read" not in rows[name], name
+    assert {"nvidia-cublas", "nvidia-cublas-cu12"} <= set(rows)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
 
 HEAD = """\
 # Licences
@@ -11,12 +13,17 @@ HEAD = """\
 Written by `make docs` from what is installed; change `scripts/pages/licences.py`, not this page.
 
 streamer is under the [Apache Licence 2.0](https://www.apache.org/licenses/LICENSE-2.0). The weights
-and the pictures of the demo have their own, see the file NOTICE. With its
-extra `cpu` come:
+and the pictures of the demo have their own, see the file NOTICE. With it come, always or with one of
+its extras (the tools of `dev`, which no wheel and no image has, are left out):
 
-| package | licence, as it says itself |
-|---|---|
+| package | comes with | licence, as it says itself |
+|---|---|---|
 """
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+NOT_READ = "not read: not installed where this page was written"
+LOCKED = {"gpu": "constraints.txt", "gpu-cu12": "constraints-cu12.txt"}
+"""Where the names of NVIDIA's libraries stand that come with an extra."""
 
 TAIL = """
 
@@ -71,8 +78,32 @@ def needed(name: str = "streamer", extra: str = "cpu") -> dict[str, Distribution
     return found
 
 
+def extras() -> dict[str, list[str]]:
+    """The packages that each extra but ``dev`` asks for by itself, installed or not."""
+    asked = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    found = {
+        extra: [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in lines]
+        for extra, lines in asked.items()
+        if extra != "dev"
+    }
+    for extra, file in LOCKED.items():
+        found[extra] += re.findall(r"^(nvidia-[\w-]+)==", (ROOT / file).read_text(), re.MULTILINE)
+    return found
+
+
 def page() -> str:
     """The whole page."""
-    packages = sorted(needed().items())
-    rows = [f"| {name} | {licence_of(package)} |" for name, package in packages]
+    always = needed(extra="")
+    licences = {name: licence_of(package) for name, package in always.items()}
+    comes_with: dict[str, list[str]] = {name: [] for name in always}
+    for extra, names in extras().items():
+        installed = needed(extra=extra)
+        for name in {*installed, *names} - always.keys():
+            package = installed.get(name)
+            licences[name] = NOT_READ if package is None else licence_of(package)
+            comes_with.setdefault(name, []).append(f"`{extra}`")
+    rows = [
+        f"| {name} | {', '.join(comes_with[name]) or 'always'} | {licences[name]} |"
+        for name in sorted(licences)
+    ]
     return HEAD + "\n".join(rows) + "\n" + TAIL
