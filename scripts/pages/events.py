@@ -153,7 +153,7 @@ With `publish: {zeromq: {attach: crops}}` an event of a frame that was looked at
 of each face found in it (`pictures`), with a quarter of its length around and 224 pixels at most;
 `frame` gives the frame, `attach_width` pixels wide, where there are faces. At most `attach_kb`
 kilobytes go with one event and `attach_kb_s` with those of a second: what is more is left out, and
-the event goes without. They are of the picture as others may see it: [privacy](privacy.md) holds.
+the event goes without. No message is above 4 MiB. They are of the picture as others may see it: [privacy](privacy.md) holds.
 Base64 makes them a third longer in JSON. They are kept for replay, and count there by their size.
 
 ## Less

@@ -25,6 +25,7 @@ from streamer.client.wire import (
     read_live,
 )
 from streamer.errors import StreamerError
+from streamer.events import MAX_MESSAGE_BYTES
 from streamer.heartbeat_events import HEARTBEAT_TOPIC, HeartbeatEvent
 
 MAX_WAITING: Final = 16 * 2**20
@@ -38,7 +39,7 @@ _STATE_RETRY_S: Final = 1.0
 _UNCONNECTED_RETRY_S: Final = 0.1
 
 _OPTIONS: Final = {
-    zmq.MAXMSGSIZE: 1024 * 1024,  # bytes; an event of 1000 faces has a quarter of it
+    zmq.MAXMSGSIZE: MAX_MESSAGE_BYTES,
     zmq.LINGER: 0,
     zmq.RECONNECT_IVL: 100,  # ms, doubled at each try up to the next
     zmq.RECONNECT_IVL_MAX: 2000,

@@ -1,7 +1,7 @@
 """Whether the other end lets us in: the client's keys, and what libzmq's monitor tells of them.
 
-Without it a wrong key looks like silence. libzmq does not dial again where it was refused, so
-:class:`Handshake` does.
+Without it a wrong key looks like silence. libzmq does not dial again where it was refused, nor where
+it was told what it does not take (a message that is too long), so :class:`Handshake` does.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from streamer.errors import StreamerError
 from streamer.keys import BadKey, Pair, read_pair, read_public
 
 AGAIN_S: Final = 2.0
-"""Seconds after a refusal until the address is dialled again."""
+"""Seconds after a connection that libzmq gave up until the address is dialled again."""
 
 BROKEN: Final = 3
 """So many handshakes that broke off in a row are no accident."""
@@ -26,6 +26,8 @@ _EVENTS: Final = (
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_CONNECT_RETRIED
 )
 
 
@@ -106,6 +108,12 @@ class Handshake:
     def _hear(self, event: int, value: int, now: float) -> str | None:
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self._broken, self._told, self.again_at = 0, False, None
+            return None
+        if event == zmq.EVENT_DISCONNECTED:  # where libzmq goes on, the next is that it retries
+            self.again_at = now + AGAIN_S
+            return None
+        if event == zmq.EVENT_CONNECT_RETRIED:
+            self.again_at = None
             return None
         if event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:  # the other end hung up; libzmq goes on
             self._broken += 1

@@ -14,9 +14,12 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import zmq
+from msgspec import UNSET
+from msgspec.structs import replace
 
 from streamer.errors import BindError, StreamerError
 from streamer.events import (
+    MAX_MESSAGE_BYTES,
     Format,
     camera_event,
     camera_topic,
@@ -224,7 +227,10 @@ class ZeroMqSink:
         )  # fmt: skip
         if self._expected:
             event = with_expected(event, outcome, now_at)
-        self._send(to, seq, encode(event, self._format))
+        body = encode(event, self._format)
+        if pictures and len(body) > MAX_MESSAGE_BYTES:  # no subscriber would take it
+            body = encode(replace(event, pictures=UNSET), self._format)
+        self._send(to, seq, body)
 
     def write_change(self, change: CameraChange) -> None:
         """Publish what a camera does from now on, at once."""

@@ -13,7 +13,7 @@ import zmq
 
 from streamer.client import CannotSubscribe, NothingHeard, Subscription, subscribe
 from streamer.errors import StreamerError
-from streamer.events import encode, faces_event, topic
+from streamer.events import MAX_MESSAGE_BYTES, encode, faces_event, topic
 from streamer.publish.zeromq import ZeroMqSink
 from streamer.types import Faces, Frame, NoPicture, Result, Stamps, Tracks
 
@@ -141,16 +141,23 @@ def test_malformed_messages_are_counted_and_passed_over() -> None:
     publisher.end()
 
 
-def test_a_message_of_2_mb_is_not_taken() -> None:
+def test_a_message_that_is_too_long_is_not_taken_and_those_after_it_are() -> None:
     context = zmq.Context()
     socket = context.socket(zmq.PUB)
     port = socket.bind_to_random_port("tcp://127.0.0.1")
     monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-    publisher = Publisher(lambda: socket.send_multipart([b"faces/x/", bytes(2**21)]), lambda: None)
-    with subscribe(f"tcp://127.0.0.1:{port}") as events:
-        assert monitor.poll(30_000)  # the subscriber hung up rather than take it
-        assert events.malformed == 0
-    publisher.end()
+    bodies = [bytes(MAX_MESSAGE_BYTES + 1)]
+    publisher = Publisher(
+        lambda: socket.send_multipart([topic("door"), bodies[0]]), lambda: None
+    )  # fmt: skip
+    try:
+        with subscribe(f"tcp://127.0.0.1:{port}", timeout_s=10) as events:
+            assert monitor.poll(30_000)  # the subscriber hung up rather than take it
+            bodies[0] = message("door", 7)
+            assert next(events).seq == 7  # it has dialled anew
+            assert events.malformed == 0
+    finally:
+        publisher.end()
     socket.disable_monitor()
     context.destroy(linger=0)
 
@@ -214,5 +221,5 @@ def test_memory_is_bounded_while_the_program_is_busy(publish: Callable[..., str]
         assert isinstance(events, Subscription)
         hearing = events._connection.sockets[0]
         assert hearing.getsockopt(zmq.RCVHWM) == 1000
-        assert hearing.getsockopt(zmq.MAXMSGSIZE) == 2**20
+        assert hearing.getsockopt(zmq.MAXMSGSIZE) == MAX_MESSAGE_BYTES
         next(events)

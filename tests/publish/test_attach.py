@@ -6,13 +6,27 @@ import cv2
 import msgspec
 import numpy as np
 import pytest
+from pydantic import BaseModel
 
 from streamer.client import subscribe
-from streamer.events import Attached, FacesEvent, decode, encode, faces_event
+from streamer.config import MAX_CAMERAS
+from streamer.config_sections import Model, ZeroMq
+from streamer.events import (
+    MAX_MESSAGE_BYTES,
+    SCHEMA,
+    Attached,
+    Face,
+    FacesEvent,
+    Keypoints,
+    decode,
+    encode,
+    faces_event,
+)
+from streamer.heartbeat_events import heartbeat_event
 from streamer.publish.attach import Attachments
 from streamer.publish.zeromq import ZeroMqSink
 from streamer.testing import ManualClock
-from streamer.types import Outcome, Stamps
+from streamer.types import Beat, Outcome, Stamps
 from streamer.vision.picture import ArrayPicture
 from streamer.vision.privacy import Privacy
 from tests.client.test_subscribe import Publisher
@@ -118,3 +132,45 @@ def test_a_subscriber_gets_them() -> None:
         publisher.end()
     assert event.pictures
     assert shape(event.pictures[0]) == (180, 320, 3)
+
+
+def largest(section: type[BaseModel], name: str) -> int:
+    """The most that the configuration allows."""
+    return next(one.le for one in section.model_fields[name].metadata if hasattr(one, "le"))
+
+
+def test_the_largest_event_and_heartbeat_that_the_configuration_allows_are_not_too_long() -> None:
+    far = (-65535.25, -65535.25, -65535.25, -65535.25)
+    point = (-65535.25, -65535.25)
+    points = Keypoints(point, point, point, point, point)
+    count = largest(Model, "max_faces")
+    number = 2**53 - 1
+    faces = (Face(number, far, 0.12345, points, "predicted", 1234.5, far),) * count
+    jpeg = bytes(1 + largest(ZeroMq, "attach_kb") * 1000 // count)
+    name = "n" * 63
+    event = FacesEvent(
+        SCHEMA, "f" * 32, name, number, number, number, 1700000000.123, 1234.567, "tracked", 65535,
+        65535, name, faces, (Attached(number, 224, 224, jpeg),) * count,
+    )  # fmt: skip
+    assert len(encode(event)) < MAX_MESSAGE_BYTES / 2
+    names = [f"{number:063}" for number in range(MAX_CAMERAS)]
+    topics = {f"{kind}/{name}/": number for kind in ("faces", "camera", "track") for name in names}
+    words = ("captured", "detected", "tracked", "failed", "skipped", "dropped", "in_flight")
+    ledger = dict.fromkeys(words, number)
+    beat = Beat(0.0, 1e9, dict.fromkeys(names, ledger), dict.fromkeys(names, "backing_off"))
+    told = encode(heartbeat_event(beat, last=topics, seq=number, boot_id="f" * 32))
+    assert len(told) < MAX_MESSAGE_BYTES / 2
+
+
+def test_pictures_that_would_make_a_message_too_long_are_left_out() -> None:
+    class Huge(Attachments):
+        def of(self, outcome: Outcome) -> tuple[Attached, ...]:
+            return (Attached(None, 64, 48, bytes(MAX_MESSAGE_BYTES)),)
+
+    sink = ZeroMqSink("tcp://127.0.0.1:0", boot_id="b", model="m", attach=Huge("frame"))
+    with sink.burst():
+        sink.write(outcome("door", 0))
+        ((_, body),) = sink._held
+    sink.close()
+    assert len(decode(body).faces or ()) == 1
+    assert decode(body).pictures is msgspec.UNSET
