@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import TypeAlias
 
 from streamer.capture.arrivals import LATE_S
 from streamer.capture.ffmpeg import Tls
@@ -34,6 +35,10 @@ from streamer.vision.patience import Patience
 from streamer.vision.privacy import Privacy
 from streamer.vision.tracking import FaceTracker
 from streamer.vision.visits import Visits
+
+Numbers: TypeAlias = tuple[Position, Iterator[int]]
+
+"""Where frames are numbered on from, and the ids of the faces to come."""
 
 
 def source_of(name: str, camera: Camera, base_folder: Path, reach: Reach | None = None) -> Source:
@@ -63,6 +68,11 @@ def source_of(name: str, camera: Camera, base_folder: Path, reach: Reach | None 
     return Isolated(make, camera=name, live=source.live, silence_s=max(30.0, silence_s))
 
 
+def covers(camera: Camera) -> bool:
+    """Whether the faces of a camera are covered in its pictures."""
+    return camera.privacy != "none"
+
+
 class CameraLine:
     """One camera from its source to its lane, and what is counted of it."""
 
@@ -78,6 +88,7 @@ class CameraLine:
         *,
         confident: float = 0.0,
         before: CameraLine | None,
+        numbers: Numbers | None = None,
         reach: Reach | None = None,
         privacy: Privacy,
         refusals: Refusals | None = None,
@@ -88,14 +99,15 @@ class CameraLine:
         ``confident`` is none, unless it is one that is known. ``privacy`` is of the camera's name,
         whatever line it had. ``refusals``: those of all cameras, past ones too, whose waits go on.
         ``before``: the line whose place it takes, if any. Frame numbers and counters go on,
-        and with the same source what it was lost for.
+        and with the same source what it was lost for. ``numbers``: where those of a camera of this
+        name, which was removed, have come to; frames and faces are numbered on from there.
         ``reach``: the addresses that ``source`` may have, None for any; it is kept for a resume.
         """
         self.name = name
-        at = before.position if before is not None else Position()
-        self.position: Position = Position(
-            at.epoch, at.index
-        )  # its own: the other may still be reading
+        at, ids = before.numbers if before is not None else numbers or (Position(), count(1))
+        # Its own: the other may still be reading.
+        self.position: Position = Position(at.epoch, at.index)
+        self.ids: Iterator[int] = ids
         self._clock = clock
         self._stopped_at = 0.0
         self.camera = camera
@@ -131,7 +143,6 @@ class CameraLine:
             else CameraMeters(Rate(clock), Rate(clock), Durations(), Rate(clock))
         )
         self.meters.max_age_s = camera.max_age_s if source.live else None
-        self.ids: Iterator[int] = before.ids if before is not None else count(1)
         floor_fps = camera.motion_floor_fps if camera.motion else 1000.0
         slowest_fps = min(camera.max_fps or 1000.0, floor_fps)
         self._patience = Patience(every=camera.every, apart_s=1 / slowest_fps)
@@ -153,6 +164,11 @@ class CameraLine:
         )
         self.paused = False  # not looked at, because there is too much to do
         self._pacer = Pacer(every=camera.every, max_fps=camera.max_fps)
+
+    @property
+    def numbers(self) -> Numbers:
+        """Where the numbers of its frames, and the ids of its faces, go on."""
+        return self.position, self.ids
 
     @property
     def over(self) -> bool:

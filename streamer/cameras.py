@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from streamer.camera_line import CameraLine, source_of
+from streamer.camera_line import CameraLine, Numbers, covers, source_of
 from streamer.capture.reach import Reach
 from streamer.capture.refusals import Refusals
-from streamer.config import Camera, Model
+from streamer.config import MAX_CAMERAS, Camera, Model
 from streamer.engine import Engine
 from streamer.errors import ConfigError, SourceLost
 from streamer.flow.fan import FanIn
@@ -71,6 +71,7 @@ class Cameras:
         self._lines: dict[str, CameraLine] = {}
         self._generations: dict[str, int] = {}
         self._max_ages_s: dict[str, float | None] = {}  # of cameras that are gone, too
+        self._numbers: dict[str, Numbers] = {}  # of cameras that were removed, MAX_CAMERAS at most
         self._gone: list[CameraLine] = []  # whose faces are still to be told to have left
         self._lock = threading.Lock()
         self._retuning = threading.Lock()
@@ -138,7 +139,7 @@ class Cameras:
         return line.meters if line else None
 
     def add(self, name: str, camera: Camera, reach: Reach | None = None) -> None:
-        """Begin to watch a camera, which may have the addresses of ``reach`` (None: any).
+        """Begin to watch a camera at the addresses of ``reach`` (None: any).
 
         Raises ConfigError when the name is taken.
         """
@@ -149,10 +150,13 @@ class Cameras:
             self._begin(name, camera, None, reach)
 
     def remove(self, name: str) -> None:
-        """Stop watching a camera and forget it. Raises ConfigError when there is none."""
+        """Stop watching a camera; its numbers are kept. Raises ConfigError when there is none."""
         with self._lock:
             line = self._end(name)
             del self._lines[name]
+            self._numbers[name] = line.numbers
+            if len(self._numbers) > MAX_CAMERAS:
+                del self._numbers[next(iter(self._numbers))]
             self._privacy.forget(name)  # what it knows is of no other camera
         _say_totals("camera_removed", line)
 
@@ -200,7 +204,7 @@ class Cameras:
         return {
             line.name: Steered(
                 line.lane.ledger(), line.result_age_s(now), line.camera.max_age_s,
-                line.camera.priority, not _covers(line.camera),
+                line.camera.priority, not covers(line.camera),
             )
             for line in self.lines()
             if line.adaptive and not line.stop.is_set()
@@ -222,7 +226,7 @@ class Cameras:
     def _take(self, step: Step, line: CameraLine) -> None:
         """Have a camera do what ``step`` says."""
         line.paused = line.name in step.paused
-        if _covers(line.camera):
+        if covers(line.camera):
             return
         size = max(32, round(self._size(line.camera) * step.scale / 32) * 32)
         if size != line.work.size:
@@ -247,7 +251,7 @@ class Cameras:
 
     def _detector_of(self, camera: Camera) -> Detector:
         """What a camera is looked at with while nothing is given up."""
-        return self.detector(self._size(camera), shrinks=not _covers(camera))
+        return self.detector(self._size(camera), shrinks=not covers(camera))
 
     def settle(self) -> None:
         """Wait until nobody retunes, a few seconds at most; call it after :meth:`close`.
@@ -282,12 +286,12 @@ class Cameras:
         """With the lock held: make the line of a camera, in the place of another, and run it."""
         source = source_of(name, camera, self._base_folder, reach)
         size = self._size(camera)
-        if _covers(camera) and size < SURE_INPUT:
+        if covers(camera) and size < SURE_INPUT:
             log.warning("privacy_input_small", camera=name, input_size=size)
         line = CameraLine(
             name, camera, source, self._lanes, self._detector_of(camera), size, self._clock,
-            confident=self._model.confidence, before=before, reach=reach,
-            privacy=self._privacy.of(name, camera.privacy), refusals=self._refusals,
+            confident=self._model.confidence, before=before, numbers=self._numbers.pop(name, None),
+            reach=reach, privacy=self._privacy.of(name, camera.privacy), refusals=self._refusals,
         )  # fmt: skip
         if line.adaptive:
             self._take(self._step, line)
@@ -335,11 +339,6 @@ class Cameras:
         if over:
             self._lanes.close(lanes=True)
             self.over.set()
-
-
-def _covers(camera: Camera) -> bool:
-    """Whether the faces of a camera are covered in its pictures."""
-    return camera.privacy != "none"
 
 
 def _say_totals(event: str, line: CameraLine) -> None:

@@ -42,7 +42,7 @@ CAMERA_TOPICS: Final = b"camera/"
 """What the topics of changes begin with."""
 
 MAX_MESSAGE_BYTES: Final = 4 * 2**20
-"""Longest message: 1000 faces with pictures, or the heartbeat of 1000 cameras, have 2 MiB at most."""
+"""Longest message: 1000 faces with pictures, or a heartbeat of 1000 cameras, have half of it."""
 
 _EXACT = 2**53 - 1  # the largest whole number that every JSON reader keeps exactly
 Count = Annotated[int, Meta(ge=0, le=_EXACT)]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from streamer.camera_line import CameraLine, source_of
+from streamer.camera_line import CameraLine, Numbers, source_of
 from streamer.capture.isolate import Isolated
 from streamer.config import Camera
 from streamer.flow.fan import FanIn
@@ -22,12 +22,17 @@ from tests.test_stages import ONE_FACE
 SYNTHETIC = "synthetic:?fps=20&size=320x192"
 
 
-def line(fan: FanIn[Job], before: CameraLine | None = None, **camera: Any) -> CameraLine:
+def line(
+    fan: FanIn[Job],
+    before: CameraLine | None = None,
+    numbers: Numbers | None = None,
+    **camera: Any,
+) -> CameraLine:
     settings = Camera(**{"source": SYNTHETIC, **camera})
     source = source_of("cam", settings, Path())
     return CameraLine(
         "cam", settings, source, fan, FakeDetector(), 640, time.monotonic, before=before,
-        privacy=Privacy(),
+        numbers=numbers, privacy=Privacy(),
     )  # fmt: skip
 
 
@@ -59,6 +64,20 @@ def test_one_in_the_place_of_another_goes_on_with_numbers_and_counters() -> None
     assert second.lane.ledger().captured == 1
     first.position.index = 9  # it may still be reading; that moves no number of the second
     assert (second.position.epoch, second.position.index) == (1, 1)
+
+
+def test_one_that_is_added_anew_goes_on_with_numbers_and_ids_only() -> None:
+    fan: FanIn[Job] = FanIn("infer")
+    first = line(fan)
+    assert first.work.tracker.update(ONE_FACE, 1.0).ids.tolist() == [1]
+    first.lane.skip()
+    first.position.epoch, first.position.index = 1, 5
+    first.end()
+    fan.remove_lane(first.lane)
+    second = line(fan, numbers=first.numbers)
+    assert (second.position.epoch, second.position.index) == (1, 5)
+    assert second.work.tracker.update(ONE_FACE, 1.0).ids.tolist() == [2]
+    assert second.lane.ledger().captured == 0
 
 
 def test_a_file_waits_for_room_and_a_camera_does_not() -> None:

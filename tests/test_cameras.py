@@ -101,6 +101,9 @@ def test_cameras_come_and_go_and_the_others_do_not_notice() -> None:
                 unknown("b")
         app.roster.add("b", Camera(**SMALL))
         running.wait_for("b")
+    b = [(outcome.frame.epoch, outcome.frame.index) for outcome in running.of("b")]
+    assert b == sorted(set(b))  # the second goes on with the numbers of the first
+    assert {epoch for epoch, _ in b} == {0, 1}
     a = [outcome.frame.index for outcome in running.of("a")]
     assert a == sorted(set(a))
     assert {outcome.frame.epoch for outcome in running.of("a")} == {0}

@@ -1,7 +1,7 @@
 """Whether the other end lets us in: the client's keys, and what libzmq's monitor tells of them.
 
-Without it a wrong key looks like silence. libzmq does not dial again where it was refused, nor where
-it was told what it does not take (a message that is too long), so :class:`Handshake` does.
+Without it a wrong key looks like silence. libzmq does not dial again where it was refused, nor
+where a message was too long for it, so :class:`Handshake` does.
 """
 
 from __future__ import annotations
