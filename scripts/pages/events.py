@@ -166,7 +166,8 @@ that are.
 - `changes`: those whose faces are others, by `id`, than in the one before.
 
 A frame that could not be looked at is told with each of them, once while it lasts. With the last
-two silence is normal: the heartbeat says that streamer is there.
+two the first result of each `epoch`, and after the camera is told to be `live`, comes as well;
+otherwise silence is normal: the heartbeat says that streamer is there.
 """
 
 

@@ -45,13 +45,14 @@ class Newest(NamedTuple):
 class _Topic:
     """One topic's messages, newest last: ``bodies[-1]`` has the number ``newest_seq``."""
 
-    __slots__ = ("at", "bodies", "newest_body", "newest_seq")
+    __slots__ = ("at", "bodies", "newest_body", "newest_seq", "shown")
 
     def __init__(self, seq: int) -> None:
         self.bodies: deque[bytes] = deque()
         self.newest_seq = seq
         self.newest_body = b""
         self.at = 0.0
+        self.shown = True
 
 
 class History:
@@ -101,6 +102,12 @@ class History:
             self._order.append((at, known))
             self._bytes += len(body) + ENTRY_BYTES
             self._forget(at)
+
+    def show(self, topic: bytes, shown: bool) -> None:
+        """Whether the newest message of ``topic`` is its state, and so among :meth:`newest`."""
+        with self._lock:
+            if topic in self._topics:
+                self._topics[topic].shown = shown
 
     def _begin(self, topic: bytes, seq: int) -> _Topic:
         if len(self._topics) >= MAX_TOPICS:
@@ -152,12 +159,16 @@ class History:
     ) -> tuple[list[Newest], bool]:
         """The last message of each topic that begins with one of ``prefixes``, sorted by topic.
 
-        Only topics that sort after ``after``; the second value says whether there are more. It
-        ends early as :meth:`read` does.
+        Only topics that sort after ``after``, and those not shown left out; the second value says
+        whether there are more. It ends early as :meth:`read` does.
         """
         beginnings = tuple(prefixes)
         with self._lock:
-            names = [name for name in self._topics if name > after and name.startswith(beginnings)]
+            names = [
+                name
+                for name, known in self._topics.items()
+                if known.shown and name > after and name.startswith(beginnings)
+            ]
             names.sort()
             found: list[Newest] = []
             room = max_bytes

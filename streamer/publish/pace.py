@@ -40,3 +40,5 @@ class Pace:
         """Forget all cameras but these."""
         for camera in self._told_at.keys() - set(cameras):
             del self._told_at[camera]
+        if self._selection is not None:
+            self._selection.keep(cameras)

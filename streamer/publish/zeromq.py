@@ -233,7 +233,16 @@ class ZeroMqSink:
         self._send(to, seq, body)
 
     def write_change(self, change: CameraChange) -> None:
-        """Publish what a camera does from now on, at once."""
+        """Publish what a camera does from now on, at once.
+
+        While it is not live, who comes late is not given its newest result, and the first after
+        that is published whatever it says, so that he has the next.
+        """
+        live = change.state == "live"
+        if live:
+            self._selection.forget(change.camera)
+        if self._history is not None:
+            self._history.show(topic(change.camera), live)
         to = camera_topic(change.camera)
         seq = self._seqs.get(to, 0) + 1
         event = camera_event(change, seq=seq, boot_id=self._boot_id, now_at=self._clock())
@@ -256,6 +265,7 @@ class ZeroMqSink:
 
     def write_beat(self, beat: Beat) -> None:
         """Say that streamer is there, and the last ``seq`` of each topic. It is not replayed."""
+        self._selection.keep(beat.cameras)
         self._say(beat)
 
     def _say(self, beat: Beat, *, ended: bool = False) -> None:

@@ -64,5 +64,5 @@ def test_never_more_than_the_rate_and_the_last_change_is_always_told(
             assert now - told[-1][0] >= 1 / rate * (1 - 1e-9)
             told.append((now, frozenset(ids)))
     last = steps[-1][1] if steps else set[int]()
-    pace.wants(result("a", sorted(last)), now + 2.0)
-    assert not pace.wants(result("a", sorted(last)), now + 4.0)
+    pace.wants(result("a", sorted(last)), now + 2.5)
+    assert not pace.wants(result("a", sorted(last)), now + 5.0)

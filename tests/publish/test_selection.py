@@ -9,8 +9,8 @@ from streamer.publish.selection import Selection, When
 from streamer.types import Faces, Failure, Frame, NoPicture, Outcome, Result, Stamps, Tracks
 
 
-def outcome(seen: set[int] | None, camera: str = "door") -> Outcome:
-    frame = Frame(camera, 0, 0, 0.0, 0.0, None, NoPicture(64, 48))
+def outcome(seen: set[int] | None, camera: str = "door", epoch: int = 0) -> Outcome:
+    frame = Frame(camera, epoch, 0, 0.0, 0.0, None, NoPicture(64, 48))
     if seen is None:
         return Failure(frame, Stamps(0, 0, 0), "no numbers")
     n = len(seen)
@@ -43,3 +43,18 @@ def test_who_hears_changes_always_knows_who_is_there(
         if selection.wants(outcome(seen, camera)):
             known[camera] = seen
         assert known[camera] == seen
+
+
+@pytest.mark.parametrize("when", ["faces", "changes"])
+def test_the_first_of_each_life_is_told(when: When) -> None:
+    selection = Selection(when)
+    assert selection.wants(outcome(set()))
+    assert not selection.wants(outcome(set()))
+    assert selection.wants(outcome(set(), epoch=1))
+    assert not selection.wants(outcome(set(), epoch=1))
+    selection.keep({"door"})
+    assert not selection.wants(outcome(set(), epoch=1))
+    selection.keep({"yard"})
+    assert selection.wants(outcome(set(), epoch=1))
+    selection.forget("door")
+    assert selection.wants(outcome(set(), epoch=1))

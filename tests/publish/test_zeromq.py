@@ -17,12 +17,23 @@ import numpy as np
 import pytest
 import zmq
 
-from streamer.client import FacesEvent
+from streamer.client import FacesEvent, NothingHeard
 from streamer.client import subscribe as hear
 from streamer.errors import BindError
 from streamer.events import SCHEMA, topic
 from streamer.publish.zeromq import ZeroMqSink
-from streamer.types import Beat, Faces, Failure, Frame, NoPicture, Outcome, Result, Stamps, Tracks
+from streamer.types import (
+    Beat,
+    CameraChange,
+    Faces,
+    Failure,
+    Frame,
+    NoPicture,
+    Outcome,
+    Result,
+    Stamps,
+    Tracks,
+)
 
 # A subscriber with nothing of ours in it. It says "ready" at the first message of the topic
 # "faces/sync/", to which it subscribes last, then one line for each message heard.
@@ -330,6 +341,40 @@ def test_what_is_published_is_as_wanted_and_counted_without_a_hole() -> None:
         second = next(events)
         assert isinstance(second, FacesEvent)
         assert (second.seq, second.frame, len(second.faces or ())) == (5, 9, 3)
+    assert sink.written == 5
+    sink.close()
+    serving.join()
+
+
+def test_who_comes_late_is_given_no_faces_of_a_camera_that_is_not_live() -> None:
+    sink = ZeroMqSink(
+        "tcp://127.0.0.1:*", boot_id="b", model="m", replay="tcp://127.0.0.1:*", when="changes"
+    )
+    assert sink.replay is not None
+    serving = threading.Thread(target=sink.replay.serve)
+    serving.start()
+
+    def state(**change: Any) -> list[tuple[str, int]]:
+        """What one who comes now is given: what it is of, and its number."""
+        if change:
+            sink.write_change(CameraChange("door", since_at=0.0, wall_at=0.0, **change))
+        assert sink.replay is not None
+        with hear(
+            sink.endpoint, replay=sink.replay.endpoint, changes=True, timeout_s=1, notices=False
+        ) as events:
+            told = [next(events), next(events)]
+            with pytest.raises(NothingHeard):
+                told.append(next(events))
+        return sorted((type(one).__name__, one.seq) for one in told)  # type: ignore[union-attr]
+
+    sink.write(outcome("door"))
+    sink.write(outcome("hall"))
+    assert state() == [("FacesEvent", 1)] * 2
+    assert state(state="stalled") == [("CameraEvent", 1), ("FacesEvent", 1)]
+    sink.write(outcome("door"))  # nothing new, until it is live again
+    assert sink.written == 3
+    sink.write_change(CameraChange("door", since_at=0.0, wall_at=0.0, state="live"))
+    sink.write(outcome("door"))
     assert sink.written == 5
     sink.close()
     serving.join()
