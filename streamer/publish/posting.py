@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 PIECE_S: Final = 10.0
-"""Longest wait to connect, and for each piece of an exchange, seconds."""
+"""Longest wait to connect, and for room to send each piece of a request, seconds."""
 
 EXCHANGE_S: Final = 30.0
 """Longest exchange, from the first byte that is sent to the last that is read, seconds.
@@ -66,6 +66,8 @@ class Posting:
         kept = self._kept
         try:
             return self._exchange(path, body, headers, ends_at)
+        except TimeoutError:
+            raise  # it may have taken the request and be busy with it
         except (OSError, http.client.HTTPException):
             if kept is None or kept[1].heard or self._ended:
                 raise
@@ -152,16 +154,16 @@ class _Line:
     def begin(self, ends_at: float) -> None:
         self._ends_at, self.heard = ends_at, 0
 
-    def _bound(self) -> None:
+    def _bound(self, most_s: float = EXCHANGE_S) -> None:
         left_s = self._ends_at - time.monotonic()
         if left_s <= 0:
             raise TimeoutError(f"no whole answer within {EXCHANGE_S:g} s")
-        self._one.settimeout(min(PIECE_S, left_s))
+        self._one.settimeout(min(most_s, left_s))
 
     def sendall(self, data: bytes) -> None:
         rest = memoryview(data)
         while rest:
-            self._bound()
+            self._bound(PIECE_S)
             rest = rest[self._one.send(rest) :]
 
     def read_into(self, room: memoryview) -> int:

@@ -199,6 +199,26 @@ def test_an_answer_that_dawdles_is_given_up(
     assert post(serve(lambda one: dawdles(one, long))) == 200
 
 
+def test_an_answer_may_take_as_long_as_is_said_and_is_not_asked_for_again(
+    serve: Callable[..., Server], post: Callable[[Server], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PIECE_S", 0.05)
+
+    def thinks_then_is_silent(one: socket.socket) -> None:
+        hear(one)
+        time.sleep(0.3)
+        one.sendall(OK)
+        hear(one)
+        hear(one)  # until it is hung up
+
+    server = serve(thinks_then_is_silent, many_answers)
+    assert post(server) == 200
+    monkeypatch.setattr(module, "EXCHANGE_S", 0.3)
+    with pytest.raises(TimeoutError):
+        post(server)
+    assert server.taken == 1
+
+
 def test_a_server_that_closes_after_each_answer_is_not_called_down(
     serve: Callable[..., Server],
 ) -> None:
