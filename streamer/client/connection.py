@@ -216,6 +216,8 @@ class Connection:
         except ValueError:  # a MalformedEvent is one, and so is a wrong number of parts
             self._malformed += 1
             return True
+        if heard is None:
+            return True
         if isinstance(heard, HeartbeatEvent):
             last = {topic.encode(): seq for topic, seq in heard.last.items()}
             self._sequences.beat(heard.boot_id, last, now, ended=heard.ended)

@@ -1,12 +1,13 @@
 """Turns what sockets bring into events, and questions into what sockets take.
 
-A live message is two parts, the topic and an event. A question for the replay socket and its answer
-are several parts of plain text (docs/client.md), so that any language can ask; this is the
-client's end, and :mod:`streamer.publish.replay` the other.
+A live message is two parts, the topic and an event; a later streamer may add more. A
+question for the replay socket and its answer are several parts of plain text (docs/client.md), so
+that any language can ask; this is the client's end, and :mod:`streamer.publish.replay` the other.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
@@ -40,6 +41,9 @@ KINDS: Final[dict[bytes, tuple[Callable[[bytes], Event], Callable[[str], bytes]]
     TRACK_TOPICS: (decode_track, track_topic),
 }
 """By what its topic begins with: how an event is read, and the topic of a camera's."""
+
+
+_TOPIC: Final = re.compile(b"(?:%s)[^/]+/" % b"|".join(KINDS))
 
 
 class Heard(NamedTuple):
@@ -76,11 +80,16 @@ class Newest(NamedTuple):
     heard: list[tuple[bytes, int, Event]]
 
 
-def read_live(parts: Sequence[bytes]) -> Heard | HeartbeatEvent:
-    """What a live message says. Raises ``ValueError`` when it is none, or topic and body differ."""
-    heard_topic, body = parts
+def read_live(parts: Sequence[bytes]) -> Heard | HeartbeatEvent | None:
+    """What a live message says, None where it is on a topic that is not known here.
+
+    Raises ``ValueError`` when it is no message, or topic and body differ.
+    """
+    heard_topic, body = parts[:2]
     if heard_topic == HEARTBEAT_TOPIC:
         return decode_heartbeat(body)
+    if not _TOPIC.fullmatch(heard_topic):
+        return None
     return Heard(heard_topic, read_event(heard_topic, body), len(heard_topic) + len(body))
 
 

@@ -48,13 +48,20 @@ def test_live_messages_are_events_or_heartbeats() -> None:
         [b"heartbeat/", json.dumps(BEAT | {"schema": "streamer.heartbeat/2"}).encode()],
         [b"heartbeat/", b'{"schema": "streamer.heartbeat/1", "boot_id": "\xff"}'],
         [b"camera/door/", faces("door", 1, "b")], [b"faces/door/", change("door", 1, "b")],
-        [b"faces/yard/", faces("door", 1, "b")], [b"faces/door/", faces("door", 1, "b"), b""],
-        [b"nothing", faces("door", 1, "b")], [b"track/door/", faces("door", 1, "b")],
+        [b"faces/yard/", faces("door", 1, "b")],
+        [b"track/door/", faces("door", 1, "b")],
     ],
 )  # fmt: skip
 def test_what_is_no_message_is_refused(parts: list[bytes]) -> None:
     with pytest.raises(ValueError, match=r"."):
         read_live(parts)
+
+
+def test_parts_and_topics_that_are_not_known_are_passed_over() -> None:
+    body = faces("door", 1, "b")
+    assert read_live([b"faces/door/", body, b"", b"more"]) == read_live([b"faces/door/", body])
+    for unknown in (b"nothing", b"news/door/", b"faces/door/more/", b"faces/", b"heartbeat/more/"):
+        assert read_live([unknown, b"any"]) is None
 
 
 def test_questions_are_as_the_document_has_them() -> None:
