@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from math import ceil
 from pathlib import Path
+from socket import socketpair
 from types import TracebackType
 from typing import Literal, overload
 
@@ -36,7 +39,7 @@ class Subscription(Reading[E], Iterator[E]):
     """Events as they come; made by :func:`subscribe`. Use it as a context, in one thread.
 
     Iterating waits for the next event, across restarts of the publisher, and ends after
-    :meth:`close`. Ctrl-C breaks the waiting as it breaks anything else.
+    :meth:`close`, which any thread may call. Ctrl-C breaks the waiting as it breaks anything else.
     """
 
     def __init__(
@@ -47,6 +50,10 @@ class Subscription(Reading[E], Iterator[E]):
         self._poller = zmq.Poller()
         for socket in connection.sockets:
             self._poller.register(socket, zmq.POLLIN)
+        self._using = threading.RLock()  # held while it iterates
+        self._iterating = self._ending = False
+        self._stopped, self._stopping = socketpair()
+        self._poller.register(self._stopped.fileno(), zmq.POLLIN)
 
     @property
     def waiting_bytes(self) -> int:
@@ -61,16 +68,34 @@ class Subscription(Reading[E], Iterator[E]):
         publisher wants a key, another key or none; it is dialled again all the same.
         """
         give_up_at = self._give_up_at()
-        while not self._connection.closed:
-            event, wait_s = self._step(give_up_at)
-            if event is not None:
-                return event
-            self._poller.poll(None if wait_s is None else ceil(wait_s * 1000))
+        with self._using:
+            self._iterating = True
+            try:
+                while not self._ending:
+                    event, wait_s = self._step(give_up_at)
+                    if event is not None:
+                        return event
+                    self._poller.poll(None if wait_s is None else ceil(wait_s * 1000))
+            finally:
+                self._iterating = False
+                if self._ending:
+                    self._let_go()
         raise StopIteration
 
     def close(self) -> None:
-        """Disconnect, at once; iterating then ends. Called twice it does nothing more."""
+        """Disconnect, at once; iterating then ends. From any thread; twice does nothing more."""
+        if not self._ending:
+            with suppress(OSError):  # another thread closed it meanwhile
+                self._stopping.send(b".")
+            self._ending = True
+        with self._using:
+            if not self._iterating:  # else it is a signal's handler, in the thread that iterates
+                self._let_go()
+
+    def _let_go(self) -> None:
         self._connection.close()
+        self._stopped.close()
+        self._stopping.close()
 
     def __enter__(self) -> Subscription[E]:
         """The subscription itself."""
