@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from streamer.config import Config
 from streamer.errors import Exposed
-from streamer.publish.endpoint import is_local
+from streamer.publish.endpoint import is_local, others
 
 
 def refuse_exposure(config: Config) -> None:
@@ -18,7 +18,7 @@ def refuse_exposure(config: Config) -> None:
     for key, address in (("bind", zeromq.bind), ("replay", zeromq.replay)):
         if address is not None and not is_local(address):
             raise Exposed(
-                f"publish.zeromq.{key}: {address} can be reached from other machines and anybody "
+                f"publish.zeromq.{key}: {address} can be reached by {others(address)} and anybody "
                 "could listen; give it keys (publish.zeromq.curve, see docs/security.md), use "
-                "127.0.0.1, or say publish.zeromq.insecure: true"
+                "127.0.0.1 or ipc:///path/to/socket, or say publish.zeromq.insecure: true"
             )

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from streamer.errors import ConfigError, Exposed
+from streamer.errors import BindError, ConfigError, Exposed
 from streamer.terminal import print_line
 
 ServerKey = Annotated[str | None, typer.Option(help="The publisher's NAME.key, where it has keys.")]
@@ -82,13 +82,18 @@ def replay(
     ] = "json",
 ) -> None:
     """Publish a recording again, with its timing."""
-    from streamer.publish.endpoint import is_local
+    from streamer.publish.endpoint import check_address, is_local, others
     from streamer.republish import replay_file
     from streamer.signals import StopSignals
 
     for address in (bind, answers):
-        if address is not None and not is_local(address):
-            raise Exposed(f"{address} can be reached from other machines; use 127.0.0.1")
+        if address is None or is_local(address):
+            continue
+        try:
+            check_address(address)
+        except BindError as error:
+            raise ConfigError([str(error)]) from None
+        raise Exposed(f"{address} can be reached by {others(address)}; use 127.0.0.1")
     stop = threading.Event()
     signals = StopSignals()
     signals.end_with(stop.set)

@@ -60,15 +60,23 @@ def check_address(bind: str) -> Path | None:
 
 
 def is_local(bind: str) -> bool:
-    """Whether only this machine can reach ``bind``: ipc, 127.0.0.0/8, ::1 or localhost."""
+    """Whether only this machine can reach ``bind``: ipc, 127.0.0.0/8, ::1 or localhost.
+
+    Not ``ipc://@NAME``: an abstract socket has no file whose rights keep other users out.
+    """
     if bind.startswith("ipc://"):
-        return True
+        return not bind.startswith("ipc://@")
     match = _TCP.fullmatch(bind)
     host = match["host"].strip("[]") if match is not None else ""
     try:
         return host.lower() == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:  # a name, or that of a network such as eth0
         return False
+
+
+def others(bind: str) -> str:
+    """Who can reach ``bind`` where it is not local: "other machines", as one says it."""
+    return "every user of this machine" if bind.startswith("ipc://@") else "other machines"
 
 
 def _answers(path: Path) -> bool:

@@ -51,6 +51,13 @@ def test_a_file_that_is_no_recording_is_one_sentence(tmp_path: Path) -> None:
     assert "is no regular file" in done.stderr
     done = streamer("replay", str(bad), "--bind", "tcp://0.0.0.0:5555")
     assert done.returncode == 78
+    assert "can be reached by other machines" in done.stderr
+    done = streamer("replay", str(bad), "--bind", "ipc://@streamer")
+    assert done.returncode == 78
+    assert "can be reached by every user of this machine" in done.stderr
+    done = streamer("replay", str(bad), "--bind", "junk")
+    assert done.returncode == 2
+    assert "it is not an address; write tcp://127.0.0.1:5555 or ipc:///path" in done.stderr
 
 
 def test_watching_goes_on_where_the_recording_cannot(tmp_path: Path, recording: Path) -> None:
