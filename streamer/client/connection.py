@@ -168,8 +168,10 @@ class Connection:
         ready is in ``sequences.ready``.
         """
         now = self._clock()
-        for handshake in self._handshakes:
-            self._refusal = handshake.look(now) or self._refusal
+        told = any(handshake.told for handshake in self._handshakes)
+        said = [handshake.look(now) for handshake in self._handshakes]
+        if not told:  # what keeps one out keeps both out: it is said once
+            self._refusal = next(filter(None, said), self._refusal)
         if now > self._back_by + AWAY_S:
             self._attentive_since = now
         sequences = self._sequences

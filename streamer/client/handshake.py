@@ -69,7 +69,7 @@ class Handshake:
         self._endpoint = endpoint
         self._keyed = keys is not None
         self._broken = 0
-        self._told = False
+        self.told = False
         self.again_at: float | None = None
         if keys is not None:
             socket.setsockopt(zmq.CURVE_SERVERKEY, keys.server)
@@ -100,14 +100,14 @@ class Handshake:
             except zmq.ZMQError:
                 pass  # libzmq has forgotten the address itself
             self._socket.connect(self._endpoint)
-        if refusal is None or self._told:
+        if refusal is None or self.told:
             return None
-        self._told = True
+        self.told = True
         return refusal
 
     def _hear(self, event: int, value: int, now: float) -> str | None:
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-            self._broken, self._told, self.again_at = 0, False, None
+            self._broken, self.told, self.again_at = 0, False, None
             return None
         if event == zmq.EVENT_DISCONNECTED:  # where libzmq goes on, the next is that it retries
             self.again_at = now + AGAIN_S
@@ -124,11 +124,7 @@ class Handshake:
                 f"the publisher at {self._endpoint} does not let this key in; add your NAME.key "
                 "to its clients (publish.zeromq.curve.clients)"
             )
-        if value == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
-            if self._keyed:
-                return (
-                    f"the publisher at {self._endpoint} has no keys; leave server_key and key out"
-                )
+        if value == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH and not self._keyed:
             return (
                 f"the publisher at {self._endpoint} lets in only who has a key; "
                 "give server_key and key, made with `streamer keys new`"
@@ -139,7 +135,8 @@ class Handshake:
         if self._keyed:
             return (
                 f"{self._endpoint} ended the connection while keys were exchanged: its key is not "
-                "the server_key given here, or no streamer is there; compare `streamer keys show`"
+                "the server_key given here (compare `streamer keys show`), it has no keys (leave "
+                "server_key and key out), or no streamer is there"
             )
         return (
             f"{self._endpoint} ended the connection before it was made: it lets in only who has a "
