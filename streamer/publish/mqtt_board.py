@@ -8,6 +8,7 @@ result comes, is never one without faces.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from dataclasses import dataclass
@@ -135,7 +136,9 @@ class Board:
     def _entities(self, camera: str) -> dict[str, dict[str, Any]]:
         """What Home Assistant is told of a camera, by topic."""
         base = self._base
-        node = "".join(c if c.isalnum() or c in "_-" else "_" for c in f"{base}_{camera}")
+        words = "".join(c if c.isalnum() or c in "_-" else "_" for c in f"{base}_{camera}")
+        # Words alone may be those of another streamer: a/b with c_d, or a with b_c_d.
+        node = f"{words}_{hashlib.sha256(f'{base}/{camera}'.encode()).hexdigest()[:8]}"
         program = {"topic": f"{base}/status"}
         shared = {
             "device": {

@@ -130,7 +130,7 @@ def test_home_assistant_is_told_of_three_entities() -> None:
         for name, value in one.take(1000)
         if name.startswith("homeassistant/")
     }
-    node = "site_one_door"
+    node = "site_one_door_48fc43ed"
     face = found[f"homeassistant/binary_sensor/{node}/face/config"]
     faces = found[f"homeassistant/sensor/{node}/faces/config"]
     state = found[f"homeassistant/sensor/{node}/state/config"]
@@ -146,3 +146,12 @@ def test_home_assistant_is_told_of_three_entities() -> None:
     assert state["options"] == list(STATES)
     assert state["json_attributes_topic"] == "site/one/door/camera"
     assert {e["device"]["identifiers"][0] for e in found.values()} == {node}
+
+
+def test_two_streamers_have_no_entity_in_common() -> None:
+    ids = []
+    for base, camera in (("a/b", "c_d"), ("a", "b_c_d"), ("a_b", "c_d")):
+        one = Board(base, boot_id="b", off_delay_s=5.0, pause_s=1.0, discovery="homeassistant")
+        one.change(change(camera), 10.0)
+        ids += [json.loads(v)["unique_id"] for t, v in one.take(99) if t.startswith("home")]
+    assert len(set(ids)) == len(ids) == 9
