@@ -118,6 +118,8 @@ class Cameras:
             ledger = one.ledger
             cameras[one.name] = {
                 "captured": ledger.captured,
+                "detected": 0,
+                "tracked": 0,
                 **ledger.settled,
                 "skipped": ledger.skipped,
                 "dropped": sum(ledger.dropped.values()),

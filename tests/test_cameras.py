@@ -355,6 +355,14 @@ def test_what_a_removed_camera_knew_of_faces_covers_none_of_the_next() -> None:
         assert mode_of(old["b"].frame.picture) == "box", "a name that is to be covered is"
 
 
+def test_a_heartbeat_has_all_of_the_equation_before_the_first_result() -> None:
+    with Running({"a": {"source": "rtsp://127.0.0.1:1/"}}) as running:
+        ledger = running.app._beat().cameras["a"]
+    assert ledger == dict.fromkeys(
+        ("captured", "detected", "tracked", "skipped", "dropped", "in_flight"), 0
+    )
+
+
 def test_apply_changes_cameras_only() -> None:
     with Running({"a": SMALL, "b": SMALL}) as running:
         app = running.app
