@@ -212,6 +212,9 @@ def _sentence(
         return f"{path}: must be tcp://host:port or ipc:///path"
     if kind == "value_error":
         return f"{path}: {detail['ctx']['error']}"
+    if kind in ("too_short", "too_long") and location != ["cameras"]:
+        most = detail.get("ctx", {}).get("max_length")
+        return f"{path}: must have " + (f"at most {most} items" if most else "at least one item")
     message = _MESSAGES.get(kind) or detail["msg"][:1].lower() + detail["msg"][1:]
     return f"{path}: {message.replace('input should', 'must').replace('Input should', 'must')}"
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from streamer.changes import Beat
-from streamer.client.recording import Entry, entries
+from streamer.client.recording import BadRecording, Entry, entries
 from streamer.events import Format
 from streamer.publish.zeromq import ZeroMqSink
 
@@ -88,7 +88,13 @@ def republish(
             last_s = entry.at_s
             if not wait_until(began_at + (offset_s + last_s) / speed):
                 return count
-            sink.write_again(entry.topic, entry.fields)
+            try:
+                sink.write_again(entry.topic, entry.fields)
+            except OverflowError:
+                raise BadRecording(
+                    f"an event of {entry.topic.decode()} at {entry.at_s:g} s has a number beyond "
+                    "64 bits, which cannot be written; mend the recording there"
+                ) from None
             count += 1
         if not loop:
             return count

@@ -257,3 +257,11 @@ def test_the_shipped_configurations_are_good(name: str) -> None:
     path = Path(__file__).parent.parent / "configs" / f"{name}.yaml"
     passwords = dict.fromkeys(("DOOR_PASSWORD", "YARD_PASSWORD", "CAMERA_PASSWORD"), "x")
     assert load_config(path, passwords).cameras
+
+
+@pytest.mark.parametrize(("count", "says"), [(0, "at least one item"), (17, "at most 16 items")])
+def test_lists_of_other_things_are_not_said_to_hold_cameras(count: int, says: str) -> None:
+    nats = {"servers": [f"nats://host:{port}" for port in range(4222, 4222 + count)]}
+    with pytest.raises(ConfigError) as caught:
+        parse_config({"cameras": {"a": {"source": "demo:"}}, "publish": {"nats": nats}}, {})
+    assert caught.value.problems == (f"publish.nats.servers: must have {says}",)

@@ -8,8 +8,9 @@ import zmq
 from msgspec.structs import replace
 
 from streamer.client import CameraEvent, FacesEvent, Stopped, subscribe
-from streamer.client.recording import Entry, Recorder
+from streamer.client.recording import BadRecording, Entry, Recorder
 from streamer.events import Attached, decode, decode_camera
+from streamer.publish.zeromq import ZeroMqSink
 from streamer.republish import PAUSE_S, replay_file, republish
 from tests.client.publisher import change, faces
 from tests.e2e.program import free_port
@@ -116,3 +117,11 @@ def test_a_recording_with_pictures_may_be_published_as_messagepack(tmp_path: Pat
     finally:
         stop.set()
         thread.join()
+
+
+def test_a_number_that_cannot_be_written_is_one_sentence() -> None:
+    sink = ZeroMqSink("tcp://127.0.0.1:*", boot_id="b", model="", form="msgpack")
+    entry = Entry(0.5, b"faces/door/", {"more": 2**70})
+    with pytest.raises(BadRecording, match=r"faces/door/ at 0\.5 s has a number beyond 64 bits"):
+        republish(lambda: [entry], sink, speed=9.0, loop=False, stop=threading.Event())
+    sink.close()

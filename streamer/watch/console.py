@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -88,6 +89,7 @@ def _print(
 
 def _draw(endpoint: str, heard: Subscription[Heard], recorder: Recorder | None) -> None:
     """The live table."""
+    signal.signal(signal.SIGTERM, _leave)  # by an exception: it gives the cursor back
     watched, drawn_at = Watched(endpoint), time.monotonic()
     with Live(table(watched, drawn_at), console=Console(), auto_refresh=False) as live:
         while True:
@@ -98,6 +100,10 @@ def _draw(endpoint: str, heard: Subscription[Heard], recorder: Recorder | None) 
             if now >= drawn_at + REFRESH_S:
                 drawn_at = now
                 live.update(table(watched, now), refresh=True)
+
+
+def _leave(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def _next(heard: Subscription[Heard], recorder: Recorder | None) -> Heard | None:

@@ -9,12 +9,15 @@ import sys
 import threading
 import time
 
+import pytest
+
 from streamer.changes import Beat
 from streamer.publish.zeromq import ZeroMqSink
 from tests.client.publisher import faces
 
 
-def test_in_a_terminal_watch_shows_a_table() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_in_a_terminal_watch_shows_a_table(number: signal.Signals) -> None:
     sink = ZeroMqSink("tcp://127.0.0.1:*", boot_id="b", model="m")
     ours, theirs = pty.openpty()
     environ = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "30"}
@@ -34,8 +37,10 @@ def test_in_a_terminal_watch_shows_a_table() -> None:
             shown += os.read(ours, 65536)
         except BlockingIOError:
             pass
-    watcher.send_signal(signal.SIGINT)
-    watcher.wait(timeout=20)
+    watcher.send_signal(number)
+    assert watcher.wait(timeout=20) == 128 + number
+    shown += os.read(ours, 65536)
+    assert shown.rindex(b"\x1b[?25h") > shown.rindex(b"\x1b[?25l")  # the cursor is back
     os.close(ours)
     sink.close()
 
