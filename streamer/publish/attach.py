@@ -100,6 +100,7 @@ class Attachments:
             margin = CROP_MARGIN * max(box[2] - box[0], box[3] - box[1])
             x1, y1 = np.maximum(np.floor(box[:2] - margin), 0).astype(int)
             x2, y2 = np.minimum(np.ceil(box[2:] + margin), (width, height)).astype(int)
+            x2, y2 = min(x2, x1 + CROP_PX), min(y2, y1 + CROP_PX)  # rounded outwards, twice
             if age_s or x2 <= x1 or y2 <= y1:
                 continue  # it is only expected here
             crop = _attached(number, np.ascontiguousarray(image[y1:y2, x1:x2]))

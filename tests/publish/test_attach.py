@@ -23,10 +23,10 @@ from streamer.events import (
     faces_event,
 )
 from streamer.heartbeat_events import heartbeat_event
-from streamer.publish.attach import Attachments
+from streamer.publish.attach import CROP_PX, Attachments
 from streamer.publish.zeromq import ZeroMqSink
 from streamer.testing import ManualClock
-from streamer.types import Beat, Outcome, Stamps
+from streamer.types import Beat, Outcome, Result, Stamps
 from streamer.vision.picture import ArrayPicture
 from streamer.vision.privacy import Privacy
 from tests.client.test_subscribe import Publisher
@@ -50,6 +50,15 @@ def test_crops_are_of_each_face_and_the_frame_is_of_all() -> None:
     assert height == pytest.approx(face[3] - face[1] + margin, abs=3)
     (frame,) = Attachments("frame", width=160).of(one)
     assert (frame.id, shape(frame)) == (None, (90, 160, 3))
+
+
+def test_no_side_of_a_crop_is_above_what_is_said() -> None:
+    one = outcome("door", 0)
+    assert isinstance(one, Result)
+    picture = ArrayPicture(np.zeros((720, 1280, 3), np.uint8))
+    one.tracks.faces.boxes[:] = (256.08, 297.04, 405.5, 416.58)  # with its margins 224.13 wide
+    (crop,) = Attachments("crops").of(replace(one, frame=replace(one.frame, picture=picture)))
+    assert (crop.width, crop.height) == (CROP_PX, 195)
 
 
 def test_only_frames_with_faces_that_were_found_get_any() -> None:
