@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections import deque
@@ -45,6 +46,7 @@ class Latest(Iterator["Event | Restarted | Resumed | Stale | Stopped"]):
         self._closed = False
         self._changed = threading.Condition()
         self._stopped, self._stopping = socket.socketpair()
+        self._pid = os.getpid()
         self._thread = threading.Thread(target=self._listen, name="client:latest", daemon=True)
         self._thread.start()
 
@@ -125,6 +127,9 @@ class Latest(Iterator["Event | Restarted | Resumed | Stale | Stopped"]):
 
     def close(self) -> None:
         """Disconnect; iterating then ends. From any thread; called twice it does nothing more."""
+        if os.getpid() != self._pid:  # a copy, after os.fork: all that it has is the parent's
+            self._closed = True
+            return
         with self._changed:
             if self._closed:
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Iterator, Sequence
@@ -50,6 +51,7 @@ class Subscription(Reading[E], Iterator[E]):
         self._poller = zmq.Poller()
         for socket in connection.sockets:
             self._poller.register(socket, zmq.POLLIN)
+        self._pid = os.getpid()
         self._using = threading.RLock()  # held while it iterates
         self._iterating = self._ending = False
         self._stopped, self._stopping = socketpair()
@@ -84,6 +86,9 @@ class Subscription(Reading[E], Iterator[E]):
 
     def close(self) -> None:
         """Disconnect, at once; iterating then ends. From any thread; twice does nothing more."""
+        if os.getpid() != self._pid:  # a copy, after os.fork: all that it has is the parent's
+            self._ending = True
+            return
         if not self._ending:
             with suppress(OSError):  # another thread closed it meanwhile
                 self._stopping.send(b".")

@@ -1,12 +1,14 @@
 """Only the newest, for programs slower than the cameras."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 
 import pytest
 
-from streamer.client import FacesEvent, NothingHeard, Restarted, Stale, latest
+from streamer.client import FacesEvent, Latest, NothingHeard, Restarted, Stale, latest, subscribe
 from streamer.client import latest as latest_of
 from streamer.client.connection import Connection
 from tests.client.conftest import Publishing
@@ -62,6 +64,34 @@ def test_silence_is_an_error_where_a_limit_was_given() -> None:
         pytest.raises(NothingHeard, match="within 50 ms; check that"),
     ):
         next(newest)
+
+
+@pytest.mark.parametrize("form", [latest, subscribe])
+def test_closing_in_a_child_leaves_the_parent_listening(
+    publishing: Callable[..., Publishing], form: Callable[..., Latest]
+) -> None:
+    publisher = publishing("door")
+    program = f"""
+import os, sys, time
+from streamer.client import {form.__name__} as form
+with form({publisher.events!r}, replay={publisher.replay!r}, timeout_s=20) as events:
+    if not (child := os.fork()):
+        events.close()
+        assert list(events) == []
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    print("forked", flush=True)
+    busy_s = time.process_time()
+    print(type(next(events)).__name__, time.process_time() - busy_s < 0.5)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", program], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "forked\n"
+    time.sleep(1.0)  # who was woken for nothing would be busy all this time
+    publisher.publish(3)
+    assert process.communicate(timeout=30)[0] == "FacesEvent True\n"
 
 
 def test_closing_from_another_thread_ends_the_waiting() -> None:
