@@ -118,8 +118,7 @@ class Cameras:
             ledger = one.ledger
             cameras[one.name] = {
                 "captured": ledger.captured,
-                "detected": 0,
-                "tracked": 0,
+                **dict.fromkeys(("detected", "tracked"), 0),
                 **ledger.settled,
                 "skipped": ledger.skipped,
                 "dropped": sum(ledger.dropped.values()),
@@ -141,7 +140,7 @@ class Cameras:
         return line.meters if line else None
 
     def add(self, name: str, camera: Camera, reach: Reach | None = None) -> None:
-        """Begin to watch a camera at the addresses of ``reach`` (None: any).
+        """Begin to watch a camera, which may have the addresses of ``reach`` (None: any).
 
         Raises ConfigError when the name is taken.
         """

@@ -14,12 +14,11 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import zmq
-from msgspec import UNSET
-from msgspec.structs import replace
 
 from streamer.errors import BindError, StreamerError
 from streamer.events import (
     MAX_MESSAGE_BYTES,
+    Attached,
     Format,
     camera_event,
     camera_topic,
@@ -221,16 +220,21 @@ class ZeroMqSink:
         seq = self._seqs.get(to, 0) + 1
         pictures = () if self._attach is None else self._attach.of(outcome)
         now_at = self._clock()  # after them, for the age counts the time that they take
+        body = self._faces(outcome, seq, now_at, pictures)
+        if pictures and len(body) > MAX_MESSAGE_BYTES:  # no subscriber would take it
+            body = self._faces(outcome, seq, now_at, ())
+        self._send(to, seq, body)
+
+    def _faces(
+        self, outcome: Outcome, seq: int, now_at: float, pictures: tuple[Attached, ...]
+    ) -> bytes:
         event = faces_event(
             outcome, seq=seq, boot_id=self._boot_id, model=self._model, now_at=now_at,
             pictures=pictures,
         )  # fmt: skip
         if self._expected:
             event = with_expected(event, outcome, now_at)
-        body = encode(event, self._format)
-        if pictures and len(body) > MAX_MESSAGE_BYTES:  # no subscriber would take it
-            body = encode(replace(event, pictures=UNSET), self._format)
-        self._send(to, seq, body)
+        return encode(event, self._format)
 
     def write_change(self, change: CameraChange) -> None:
         """Publish what a camera does from now on, at once.
