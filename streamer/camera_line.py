@@ -37,7 +37,6 @@ from streamer.vision.tracking import FaceTracker
 from streamer.vision.visits import Visits
 
 Numbers: TypeAlias = tuple[Position, Iterator[int]]
-
 """Where frames are numbered on from, and the ids of the faces to come."""
 
 
