@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 import cv2
 import numpy as np
 
-from streamer.capture.stills import picture_size
+from streamer.capture.stills import out_of_proportion, picture_size
 from streamer.errors import SourceLost
 from streamer.types import Frame, Image
 from streamer.vision.picture import ArrayPicture
@@ -208,6 +208,8 @@ class PictureFileSource:
                 f"{name} is {size[0]}x{size[1]} and {self._max_pixels} pixels are allowed; "
                 "make it smaller",
             )
+        if (why := out_of_proportion(data)) is not None:
+            raise SourceLost("too_large", f"{name} {why}; save it anew")
         try:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         except cv2.error:

@@ -12,13 +12,15 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Final
+from concurrent.futures import Future
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, Final, TypeAlias
 
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
-from streamer.capture.stills import picture_size
+from streamer.capture.stills import out_of_proportion, picture_size
 from streamer.flow.channel import Closed
 from streamer.flow.meters import Durations, DurationStats
 from streamer.types import LANDMARKS, Failure, Outcome, Picture, Result
@@ -34,7 +36,7 @@ MAX_PIXELS: Final = 36_000_000
 """Most pixels of a picture: 36 megapixels are 108 MB decoded, and one is decoded at a time."""
 
 ANSWER_LIMIT_S: Final = 20.0
-"""Seconds that a picture may wait for its turn behind the cameras."""
+"""Seconds from when a picture is here to its answer: it waits behind the cameras."""
 
 _COMING: Final = 2
 """Bodies that may be on their way here at one time, in lengths of the queue; an address may have
@@ -43,6 +45,8 @@ one length, so that none keeps out all others. Each is bounded in size and in ti
 _NICE: Final = 10
 _RAW: Final = ("", "application/octet-stream", "application/x-www-form-urlencoded")
 """Types of a body that is the picture itself, besides image/…; the last is what curl says."""
+
+_Asked: TypeAlias = tuple[Still, Future[Outcome]]
 
 
 class Detecting:
@@ -69,8 +73,7 @@ class Detecting:
         self._coming: Counter[str] = Counter()  # bodies that are being read, by address
         self._asked: Counter[int] = Counter()
         self._took = Durations()
-        # One thread, and one that steps back: cameras come first.
-        self._decoding = ThreadPoolExecutor(1, "http-decode", initializer=_step_back)
+        self._decoding = _Decoder()
 
     @property
     def asked(self) -> dict[int, int]:
@@ -89,7 +92,7 @@ class Detecting:
 
     def close(self) -> None:
         """Let go of the thread."""
-        self._decoding.shutdown(wait=False, cancel_futures=True)
+        self._decoding.close()
 
     async def answer(self, request: Request) -> Response:
         """The faces of the picture in the request, or HTTPException with a sentence."""
@@ -108,22 +111,22 @@ class Detecting:
         body = await self._body(request)
         self._refuse_when_full()
         self._inside += 1
+        late = threading.Event()
         try:
-            loop = asyncio.get_running_loop()
             kind = request.headers.get("content-type", "")
-            still, asked = await loop.run_in_executor(self._decoding, self._ask, body, kind)
+            asking = self._decoding.submit(partial(self._ask, body, kind, late))
             del body
             try:
                 async with asyncio.timeout(ANSWER_LIMIT_S):
+                    still, asked = await asyncio.wrap_future(asking)
                     outcome = await asyncio.wrap_future(asked)
             except TimeoutError:
                 raise _later(
                     f"nothing looked at this picture within {ANSWER_LIMIT_S:.0f} s; "
                     "try later, /readyz says how the detector fares"
                 ) from None
-        except RuntimeError as error:  # the pool has been closed
-            raise _later("streamer is stopping") from error
         finally:
+            late.set()
             self._inside -= 1
         if isinstance(outcome, Failure):
             raise _later("the detector could not look at this picture; the log says why")
@@ -150,13 +153,53 @@ class Detecting:
             self._coming[address] -= 1
             self._coming += Counter()  # those of no address are forgotten
 
-    def _ask(self, body: bytes, kind: str) -> tuple[Still, Future[Outcome]]:
+    def _ask(self, body: bytes, kind: str, late: threading.Event) -> _Asked:
         """On the decoding thread: from a body to a picture that is being looked at."""
         still = picture_in(body, kind, self._longest)
+        if late.is_set():
+            raise _later("this picture took too long to decode")  # which nobody hears any more
         try:
             return still, self._look(still)
         except Closed:
             raise _later("streamer is stopping") from None
+
+
+class _Decoder:
+    """One thread, and one that steps back: cameras come first.
+
+    It is none of a ThreadPoolExecutor, whose threads are waited for at the end of the program.
+    """
+
+    def __init__(self) -> None:
+        self._jobs: SimpleQueue[tuple[Future[_Asked], Callable[[], _Asked]] | None] = SimpleQueue()
+        self._closed = False
+        threading.Thread(target=self._run, name="http-decode", daemon=True).start()
+
+    def submit(self, call: Callable[[], _Asked]) -> Future[_Asked]:
+        """Call it when its turn comes. Raises HTTPException once closed."""
+        if self._closed:
+            raise _later("streamer is stopping")
+        future: Future[_Asked] = Future()
+        self._jobs.put((future, call))
+        return future
+
+    def close(self) -> None:
+        """What has not begun is never called."""
+        self._closed = True
+        self._jobs.put(None)
+
+    def _run(self) -> None:
+        _step_back()
+        while (job := self._jobs.get()) is not None:
+            future, call = job
+            if self._closed:
+                future.cancel()
+            elif future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(call())
+                except BaseException as error:  # noqa: BLE001 - it is the asker's
+                    future.set_exception(error)
+            del job, future, call  # a picture is not kept until the next one comes
 
 
 def detect_routes(detecting: Detecting) -> APIRouter:
@@ -195,6 +238,8 @@ def picture_in(body: bytes, content_type: str, longest: int) -> Still:
         if size[0] * size[1] > MAX_PIXELS:
             most = MAX_PIXELS // 1_000_000
             raise HTTPException(413, f"the picture has more than {most} megapixels; shrink it")
+        if (why := out_of_proportion(body)) is not None:
+            raise HTTPException(413, f"the picture {why}; save it anew")
         return decode_still(body, *size, longest=longest)
     except ValueError as error:
         raise HTTPException(400, str(error)) from None

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -147,6 +150,51 @@ def test_a_bomb_is_refused_before_it_is_decoded(door, looking, monkeypatch):
         refused = httpx.post(url(door), content=png_head(*size))
         assert refused.status_code == 413
         assert "36 megapixels" in refused.json()["error"]
+
+
+def test_what_costs_more_than_its_size_says_is_refused_before_it_is_decoded(door, monkeypatch):
+    def decoded(*_, **__):
+        raise AssertionError("it was decoded")
+
+    monkeypatch.setattr(streamer.web.detect, "decode_still", decoded)
+    scans = jpeg()[:-2] + b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00" * 101
+    refused = httpx.post(url(door), content=scans)
+    assert refused.status_code == 413
+    assert refused.json()["error"] == "the picture has more than 100 scans; save it anew"
+
+
+def test_a_picture_that_takes_long_to_decode_is_answered_and_looked_at_by_nobody(
+    door, looking, monkeypatch
+):
+    decode, go_on = streamer.web.detect.decode_still, threading.Event()
+
+    def slowly(*args, **options):
+        go_on.wait(20)
+        return decode(*args, **options)
+
+    monkeypatch.setattr(streamer.web.detect, "decode_still", slowly)
+    monkeypatch.setattr(streamer.web.detect, "ANSWER_LIMIT_S", 0.2)
+    with ThreadPoolExecutor(2) as pool:
+        sent = [pool.submit(httpx.post, url(door), content=jpeg()) for _ in range(2)]
+        assert [one.result(10).status_code for one in sent] == [503, 503]
+    assert door.watching().asked_now == 0
+    monkeypatch.setattr(streamer.web.detect, "ANSWER_LIMIT_S", 20.0)
+    go_on.set()
+    assert httpx.post(url(door), content=jpeg()).status_code == 200
+    assert len(looking.pictures) == 1, "those that were given up were looked at"
+
+
+def test_a_picture_that_is_being_decoded_does_not_hold_up_the_end_of_the_program():
+    program = """
+import threading, time
+from streamer.web.detect import Detecting
+detecting = Detecting(lambda picture: None, model="", longest=160, waiting=1)
+begun = threading.Event()
+detecting._decoding.submit(lambda: (begun.set(), time.sleep(60)))
+begun.wait()
+detecting.close()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
 
 
 @pytest.mark.parametrize("chunked", [False, True])
