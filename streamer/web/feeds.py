@@ -11,8 +11,9 @@ The protocol of ``/ws/live``. The viewer sends JSON text, whenever it likes, wit
 The server sends:
 
 * binary, a picture: 4 bytes, the big-endian length of the header; the header, JSON with
-  ``sequence`` (of this connection, from 1), ``camera``, ``frame``, ``age_ms``, ``status``
-  (``live``, ``stale``, ``failed``), ``faces`` (their number, null where nobody looked), ``width``,
+  ``sequence`` (of this connection, from 1), ``camera``, ``epoch``, ``frame``, ``age_ms``,
+  ``status`` (``live``, ``stale``, ``failed``), ``privacy`` (how faces are covered in it; one that
+  was sent comes again when that changes), ``faces`` (their number, null where nobody looked), ``width``,
   ``height``, ``found`` (the faces of this very picture in its pixels, as
   :func:`streamer.web.live.found_json` says); then the JPEG, in which nothing is drawn. The newest
   only, at most 25 per second per camera, and first of the camera that waited longest;
@@ -36,6 +37,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from streamer.vision.privacy import Mode
 from streamer.web.live import LiveView, Shown, Wish
 from streamer.web.readings import change_json, to_bytes
 from streamer.web.viewers import STATUS_EVERY_S, DropReason, Full, Viewer, Viewers
@@ -120,21 +122,29 @@ class _Fed:
 
     sequence: int = 0
     number: int = 0
+    privacy: Mode = "none"
     due_at: float = 0.0
     sent_at: float = 0.0
+
+    def behind(self, sequence: int, privacy: Mode) -> bool:
+        """Whether that is newer, or the same with its faces covered in another way."""
+        return sequence > self.sequence or (
+            sequence == self.sequence > 0 and privacy != self.privacy
+        )
 
     def missed(
         self, shown: Shown, viewer: Viewer, now: float, fps: float
     ) -> tuple[int, DropReason]:
         """How many pictures lie between the last one and ``shown``, and why it got none."""
-        missed = shown.number - self.number - 1 if self.number else 0
+        missed = max(0, shown.number - self.number - 1) if self.number else 0
         if viewer.held_at >= self.sent_at:
             return missed, "slow"
         return missed, "paced" if now - self.sent_at < 1.5 / fps else "busy"
 
     def take(self, shown: Shown, now: float, fps: float) -> None:
         """Remember that ``shown`` goes out now."""
-        self.sequence, self.number, self.sent_at = shown.sequence, shown.number, now
+        self.sequence, self.number, self.privacy = shown.sequence, shown.number, shown.privacy
+        self.sent_at = now
         self.due_at = max((self.due_at or now) + 1.0 / fps, now)
 
 
@@ -165,7 +175,7 @@ async def _send_all(viewers: Viewers, socket: WebSocket, viewer: Viewer) -> None
             if not width:
                 had.number = 0  # what it does not ask for it does not miss
                 continue
-            if live.sequence(camera) <= had.sequence:
+            if not had.behind(live.sequence(camera), live.privacy(camera)):
                 continue
             if not viewer.has_room:
                 viewer.held_at = loop.time()
@@ -174,7 +184,7 @@ async def _send_all(viewers: Viewers, socket: WebSocket, viewer: Viewer) -> None
                 shown = await viewers.picture(camera, Wish(width, boxes=False, marked=False))
                 if shown is None:
                     had.due_at = loop.time() + _AFTER_FAULT_S
-                elif shown.sequence > had.sequence:
+                elif had.behind(shown.sequence, shown.privacy):
                     now = loop.time()
                     viewers.tally(viewer, *had.missed(shown, viewer, now, MAX_FPS))
                     had.take(shown, now, MAX_FPS)
@@ -182,7 +192,7 @@ async def _send_all(viewers: Viewers, socket: WebSocket, viewer: Viewer) -> None
                     await _in_time(viewers, socket, socket.send_bytes(message))
                     if loop.time() - now > _BLOCKED_S:
                         viewer.held_at = loop.time()
-            if live.sequence(camera) > had.sequence:
+            if had.behind(live.sequence(camera), live.privacy(camera)):
                 next_at = min(next_at, had.due_at)
         await viewer.nap(next_at - loop.time())
 
@@ -208,9 +218,11 @@ def picture_message(live: LiveView, shown: Shown, sequence: int) -> bytes:
         {
             "sequence": sequence,
             "camera": shown.camera,
+            "epoch": shown.epoch,
             "frame": shown.frame,
             "age_ms": round(1000 * live.age_s(shown)),
             "status": live.look(shown),
+            "privacy": shown.privacy,
             "faces": shown.faces,
             "width": shown.width,
             "height": shown.height,
@@ -251,14 +263,19 @@ class MjpegResponse(Response):
             self._viewers.leave(self._viewer)
 
     async def _send_parts(self, send: Send) -> None:
-        """Send what is new until the viewer leaves; a picture that goes stale goes once more."""
+        """Send what is new until the viewer leaves.
+
+        A picture goes once more when it goes stale, and when its faces are covered in another way.
+        """
         live, viewer = self._viewers.live, self._viewer
         loop = asyncio.get_running_loop()
         had, words_sent = _Fed(), ""
         while not viewer.gone:
             words = live.words(self._camera)
-            if (live.sequence(self._camera), words) == (had.sequence, words_sent):
-                await viewer.nap(live.stale_in_s(self._camera) or 60.0)
+            newest = live.sequence(self._camera), live.privacy(self._camera)
+            if words == words_sent and not had.behind(*newest):
+                # Nobody wakes us when faces are to be covered.
+                await viewer.nap(min(live.stale_in_s(self._camera) or 1.0, 1.0))
                 continue
             shown = await self._viewers.picture(self._camera, self._wish)
             now = loop.time()
@@ -266,7 +283,7 @@ class MjpegResponse(Response):
                 had.due_at = now + _AFTER_FAULT_S
             else:
                 words_sent = words
-                if shown.sequence > had.sequence:
+                if had.behind(shown.sequence, shown.privacy):
                     self._viewers.tally(viewer, *had.missed(shown, viewer, now, self._fps))
                     had.take(shown, now, self._fps)
                 head = f"Content-Type: image/jpeg\r\nContent-Length: {len(shown.jpeg)}\r\n\r\n"
@@ -278,7 +295,9 @@ class MjpegResponse(Response):
                 stale_in_s = live.stale_in_s(self._camera)
                 if stale_in_s is None and live.words(self._camera) not in ("", words_sent):
                     break  # that what is shown is not live any more is said at once
-                await viewer.nap(min(rest_s, stale_in_s or rest_s))
+                if live.privacy(self._camera) != had.privacy:
+                    break  # and faces that are to be covered are covered at once
+                await viewer.nap(min(rest_s, stale_in_s or rest_s, 1.0))
 
     async def _send_body(self, send: Send, body: bytes) -> None:
         """Raises ``TimeoutError`` when the viewer does not read."""

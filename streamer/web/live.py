@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -57,8 +57,8 @@ class Shown:
     """One picture as viewers get it.
 
     ``sequence`` counts the outcomes of all cameras, so a larger one is newer; ``number`` counts
-    this camera's alone, from 1; ``frame`` is the camera's frame index; ``captured_at`` is
-    monotonic seconds; ``faces`` is None where nobody looked (never 0); ``found`` is JSON, what
+    this camera's alone, from 1; ``epoch`` and ``frame`` are the camera's; ``captured_at`` is
+    monotonic seconds; ``privacy`` is how faces were covered when it was asked for; ``faces`` is None where nobody looked (never 0); ``found`` is JSON, what
     :func:`found_json` makes; ``width`` and ``height`` are of the JPEG, pixels.
     """
 
@@ -72,6 +72,8 @@ class Shown:
     width: int
     height: int
     jpeg: bytes
+    epoch: int = 0
+    privacy: Mode = "none"
 
 
 @dataclass(slots=True)
@@ -199,6 +201,11 @@ class LiveView:
         newest = self._newest(camera)
         return newest[0] if newest else 0
 
+    def privacy(self, camera: str) -> Mode:
+        """How faces are covered now in the camera's newest picture; "none" before the first."""
+        newest = self._newest(camera)
+        return mode_of(newest[2].frame.picture) if newest else "none"
+
     def age_s(self, shown: Shown) -> float:
         """How old the picture is now, seconds since capture."""
         return max(0.0, self.clock() - shown.captured_at)
@@ -256,7 +263,9 @@ class LiveView:
             key = width, quality, boxes, words, mode_of(outcome.frame.picture)
             shown = slot.made.get(key)
             if shown is None:
-                shown = _make(sequence, number, outcome, width, quality, boxes, words)
+                shown = replace(
+                    _make(sequence, number, outcome, width, quality, boxes, words), privacy=key[-1]
+                )
                 slot.made[key] = shown
             return shown
 
@@ -291,6 +300,7 @@ def _make(
         width=width,
         height=height,
         jpeg=encode(image, quality),
+        epoch=frame.epoch,
     )
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+from dataclasses import replace
 
 import cv2
 import httpx
@@ -12,6 +13,7 @@ from websockets.exceptions import ConnectionClosed
 
 from streamer.types import CameraChange
 from streamer.vision.picture import ArrayPicture
+from streamer.vision.privacy import Privacy
 from streamer.web.feeds import _Fed
 from streamer.web.live import LiveView, Shown
 from tests.web.clients import (
@@ -46,6 +48,29 @@ def test_pictures_of_all_cameras_arrive_and_change(server, live):
             assert header["status"] == "live"
             assert header["age_ms"] < 3000
             assert header["faces"] == (2 if camera == "yard" else 1)
+
+
+def test_faces_that_are_to_be_covered_are_covered_where_the_picture_was_sent_already(server, live):
+    privacy = Privacy()
+    seen = outcome("door", 1, at=time.monotonic() - 60)  # a camera that sends no more
+    live.write(replace(seen, frame=privacy.unknown(seen.frame)))
+    url = f"http://{server.address}/api/v1/cameras/door/live.mjpg"
+    asked = {"boxes": 0, "fps": 0.1}
+    with (
+        watch(server) as viewer,
+        httpx.stream("GET", url, params=asked, timeout=10) as stream,
+    ):
+        hello(viewer, 160)
+        pictures = parts(stream)
+        bare, (header, _) = next(pictures), picture(viewer)
+        assert header["privacy"] == "none"
+        privacy.mode = "box"
+        covered, (header, jpeg) = next(pictures), picture(viewer)
+        assert (header["privacy"], header["frame"], header["sequence"]) == ("box", 1, 2)
+        grey = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_GRAYSCALE)
+        assert grey.max() < 100, "the white square is covered with all else"
+        assert bare != covered
+    assert server.watching().dropped == {"slow": 0, "busy": 0, "paced": 0}
 
 
 def test_old_and_failed_pictures_are_told_as_such(server, live):

@@ -162,6 +162,27 @@ def test_a_camera_without_news_is_stale_in_words(page, live, machine, server):
         expect(page.locator("#spoken")).to_have_text("door: live again")
 
 
+def test_what_is_to_be_covered_or_of_another_camera_is_not_shown_any_longer(
+    page, live, machine, server
+):
+    white = f"([camera, none]) => (({BRIGHT})(camera) === 0) === none"
+    for camera in ("door", "yard"):
+        live.write(outcome(camera, 1))
+    page.goto(f"http://{server.address}/")
+    for camera in ("door", "yard"):
+        page.wait_for_function(white, arg=[camera, False])
+        expect(tile(page, camera).locator(".p95")).to_have_text("65 ms")  # the status has come
+    machine.changes["door"] = {"privacy": "box"}
+    machine.changes["yard"] = {"url": "rtsp://***@other.example/stream"}
+    for camera in ("door", "yard"):
+        page.wait_for_function(white, arg=[camera, True])
+        expect(tile(page, camera).locator(".what")).to_have_text("Waiting for the first picture")
+        live.write(outcome(camera, 2))
+    page.wait_for_function(white, arg=["yard", False])
+    expect(tile(page, "door").locator(".what")).to_have_text("Waiting for the first picture")
+    assert page.evaluate(BRIGHT, "door") == 0, "a bare picture that came late"
+
+
 def test_a_camera_that_is_down_says_why_and_since_when(page, live, machine, server):
     since = time.monotonic() - 90
     retry_at = time.monotonic() + 240

@@ -25,6 +25,7 @@ export class Tile {
     this.ready = null; // decoded, to be painted
     this.shown = null; // what is on the canvas, to paint it anew at another size
     this.decoding = false;
+    this.epoch = -1; // of the picture that stood here when the last status came
     this.said = null;
     this.paused = false;
     this.inSight = true;
@@ -74,9 +75,15 @@ export class Tile {
   paint() {
     if (!this.ready) return;
     const { header, at, bitmap } = this.ready;
+    this.ready = null;
+    if (this.bare(header)) { // it came late: its faces are to be covered by now
+      bitmap.close();
+      this.around.link.drew(header.sequence);
+      return;
+    }
     this.shown?.bitmap.close();
     this.shown = { header, bitmap };
-    this.ready = null;
+    if (this.epoch < 0) this.epoch = header.epoch;
     this.repaint();
     this.picture = { faces: header.faces, status: header.status, age_ms: header.age_ms, at };
     this.ages.push(this.ageMs());
@@ -122,11 +129,22 @@ export class Tile {
     this.ready = null;
   }
 
-  remove() {
+  // Nothing of the camera is to be seen any more.
+  forget() {
     this.drop();
     this.shown?.bitmap.close();
-    this.shown = null;
+    this.shown = this.picture = null;
+    this.pen.fillStyle = "#05070a";
+    this.pen.fillRect(0, 0, this.canvas.width, this.canvas.height);
+  }
+
+  remove() {
+    this.forget();
     this.root.remove();
+  }
+
+  bare(header) {
+    return this.covered && header.privacy === "none";
   }
 
   // ---- what happened -----------------------------------------------------------------------
@@ -267,7 +285,12 @@ export class Tile {
 
   read(status, load) {
     const now = performance.now();
+    const other = this.status && this.status.url !== status.url;
     this.status = { ...status, at: now };
+    // What is shown is of another camera, or of when its faces were not to be covered.
+    const header = this.shown?.header;
+    if (header && (this.bare(header) || (other && header.epoch <= this.epoch))) this.forget();
+    this.epoch = this.shown?.header.epoch ?? -1;
     this.paused = load.paused.includes(this.name);
     const live = status.state === "live";
     put(this.find(".fps"), rate(live ? status.detect_fps : 0));
