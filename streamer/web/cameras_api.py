@@ -147,26 +147,24 @@ class CameraRoutes:
 
     async def _get(self, name: _Name) -> Response:
         """One camera: what it does now, whence it is, and its settings."""
-        return await self._answer(200, name)
+        loop = asyncio.get_running_loop()
+        return _json(200, await _told(loop.run_in_executor(self._pool, self._whole, name)))
 
     async def _post(self, request: Request) -> Response:
         """Begin to watch a camera; its name is in the body."""
         values = await _values(request)
         name = values.pop("name", None)
-        await self._change(lambda: self._door.add(name, values))
-        return await self._answer(201, str(name))
+        return await self._changed(str(name), lambda: self._door.add(name, values), added=True)
 
     async def _post_named(self, request: Request, name: _Name) -> Response:
         """Begin to watch a camera under this name."""
         values = await _values(request)
-        await self._change(lambda: self._door.add(name, values))
-        return await self._answer(201, name)
+        return await self._changed(name, lambda: self._door.add(name, values), added=True)
 
     async def _put(self, request: Request, name: _Name) -> Response:
         """Watch this camera under this name, in the place of the one there is, if any."""
         values = await _values(request)
-        added = await self._change(lambda: self._door.put(name, values))
-        return await self._answer(201 if added else 200, name)
+        return await self._changed(name, lambda: self._door.put(name, values))
 
     async def _delete(self, name: _Name) -> Response:
         """Stop watching a camera and forget it."""
@@ -175,13 +173,11 @@ class CameraRoutes:
 
     async def _pause(self, name: _Name) -> Response:
         """Stop reading a camera and keep it, as stopped."""
-        await self._change(lambda: self._door.pause(name))
-        return await self._answer(200, name)
+        return await self._changed(name, lambda: self._door.pause(name))
 
     async def _resume(self, name: _Name) -> Response:
         """Read a paused camera again."""
-        await self._change(lambda: self._door.resume(name))
-        return await self._answer(200, name)
+        return await self._changed(name, lambda: self._door.resume(name))
 
     async def _change(self, change: Callable[[], T]) -> T:
         if self._waiting >= MOST_CHANGES:
@@ -203,17 +199,33 @@ class CameraRoutes:
         self._settling = False  # what changes from here on needs another
         self._door.settle()
 
-    async def _answer(self, code: int, name: str) -> Response:
-        loop = asyncio.get_running_loop()
-        described = await _told(loop.run_in_executor(self._pool, self._door.described, name))
-        now = await loop.run_in_executor(self._pool, self._status)
-        camera = next((c for c in now.cameras if c.name == name), None)
-        if camera is None:
-            raise HTTPException(404, "there is no camera of that name; /api/v1/cameras lists them")
-        answer = _json(code, {**camera_json(camera, self._clock()), **described})
-        if code == 201:
+    async def _changed(
+        self, name: str, change: Callable[[], bool | None], *, added: bool = False
+    ) -> Response:
+        """Make the change, and answer with the camera as it left it: the next may remove it."""
+
+        def changed() -> tuple[bool, dict[str, Any]]:
+            new = change() or added
+            try:
+                return new, self._whole(name)
+            except CameraFault:
+                raise CameraFault(
+                    409, "it was done, and another change removed the camera meanwhile"
+                ) from None
+
+        new, camera = await self._change(changed)
+        answer = _json(201 if new else 200, camera)
+        if new:
             answer.headers["location"] = f"/api/v1/cameras/{name}"
         return answer
+
+    def _whole(self, name: str) -> dict[str, Any]:
+        """All that is told of one camera. Raises CameraFault, 404; takes a moment."""
+        described = self._door.described(name)
+        camera = next((c for c in self._status().cameras if c.name == name), None)
+        if camera is None:
+            raise CameraFault(404, "there is no camera of that name; /api/v1/cameras lists them")
+        return {**camera_json(camera, self._clock()), **described}
 
 
 async def _told(doing: Awaitable[T]) -> T:

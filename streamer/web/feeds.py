@@ -13,8 +13,8 @@ The server sends:
 * binary, a picture: 4 bytes, the big-endian length of the header; the header, JSON with
   ``sequence`` (of this connection, from 1), ``camera``, ``epoch``, ``frame``, ``age_ms``,
   ``status`` (``live``, ``stale``, ``failed``), ``privacy`` (how faces are covered in it; one that
-  was sent comes again when that changes), ``faces`` (their number, null where nobody looked), ``width``,
-  ``height``, ``found`` (the faces of this very picture in its pixels, as
+  was sent comes again when that changes), ``faces`` (their number, null where nobody looked),
+  ``width``, ``height``, ``found`` (the faces of this very picture in its pixels, as
   :func:`streamer.web.live.found_json` says); then the JPEG, in which nothing is drawn. The newest
   only, at most 25 per second per camera, and first of the camera that waited longest;
 * text, once a second: ``{"type": "status", "stale_after_s": ..., ...}`` with the readings of

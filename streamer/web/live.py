@@ -58,8 +58,9 @@ class Shown:
 
     ``sequence`` counts the outcomes of all cameras, so a larger one is newer; ``number`` counts
     this camera's alone, from 1; ``epoch`` and ``frame`` are the camera's; ``captured_at`` is
-    monotonic seconds; ``privacy`` is how faces were covered when it was asked for; ``faces`` is None where nobody looked (never 0); ``found`` is JSON, what
-    :func:`found_json` makes; ``width`` and ``height`` are of the JPEG, pixels.
+    monotonic seconds; ``privacy`` is how faces were covered when it was asked for; ``faces`` is
+    None where nobody looked (never 0); ``found`` is JSON, what :func:`found_json` makes; ``width``
+    and ``height`` are of the JPEG, pixels.
     """
 
     camera: str

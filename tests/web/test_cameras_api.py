@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import Any
@@ -107,6 +108,32 @@ def test_a_camera_comes_is_changed_paused_and_goes(api, door):
         ("resume", "roof"),
     ]
     until(lambda: door.settled > 0)
+
+
+def test_a_change_is_answered_with_the_camera_as_it_left_it(api, door, monkeypatch):
+    """And not as a removal that was asked for meanwhile leaves it."""
+    described, asked = door.described, threading.Event()
+
+    def slowly(name: str) -> dict[str, Any]:
+        asked.set()
+        time.sleep(0.3)
+        return described(name)
+
+    monkeypatch.setattr(door, "described", slowly)
+    with ThreadPoolExecutor(1) as pool:
+        made = pool.submit(api.put, "/cameras/attic", json={"source": "demo:"})
+        asked.wait(10)
+        monkeypatch.setattr(door, "remove", lambda name: setattr(door.machine, "cameras", ()))
+        assert api.delete("/cameras/attic").status_code == 200
+        assert (made.result().status_code, made.result().json()["name"]) == (201, "attic")
+
+
+def test_a_camera_that_the_file_removes_meanwhile_is_told_as_such(api, door, monkeypatch):
+    monkeypatch.setattr(door, "put", lambda name, values: True)  # and it is gone again
+    gone = api.put("/cameras/attic", json={"source": "demo:"})
+    assert (gone.status_code, gone.json()["error"]) == (
+        409, "it was done, and another change removed the camera meanwhile",
+    )  # fmt: skip
 
 
 def test_what_is_not_done_says_why(api):
