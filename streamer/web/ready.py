@@ -48,6 +48,15 @@ def on_device(asked: str, provider: str) -> bool:
     return asked == "auto" or asked.partition(":")[0] == provider
 
 
+def _lost_restreams(status: Status) -> int:
+    """How many are away, those that are dialled again among them."""
+    away = ("stalled", "backing_off")
+    return sum(
+        each.state in away or (each.state == "connecting" and bool(each.losses))
+        for each in status.restreams
+    )
+
+
 def readiness_json(status: Status) -> tuple[int, dict[str, Any]]:
     """The HTTP status and the body of ``/readyz``."""
     problems = readiness(status)
@@ -58,5 +67,8 @@ def readiness_json(status: Status) -> tuple[int, dict[str, Any]]:
     }
     if checks["model"]["ok"] and status.device_warning:  # well, but not where one might think
         checks["model"]["detail"] = status.device_warning
+    if checks["sinks"]["ok"] and (lost := _lost_restreams(status)):  # they come back by themselves
+        few = f"{lost} of {len(status.restreams)} streams of publish.restream"
+        checks["sinks"]["detail"] = f"{few} lost; see /api/v1/status"
     words = "ready" if ready else "not ready"
     return 200 if ready else 503, {"status": words, "checks": checks}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from streamer.status import SourceState
+from streamer.status import RestreamStatus, SourceState
 from streamer.web.ready import readiness, readiness_json
 from tests.web.synthetic import Machine
 
@@ -54,6 +54,22 @@ def test_the_checks_that_fail_are_named(changes: dict[str, Any], wrong: set[str]
     assert {name for name, check in body["checks"].items() if not check["ok"]} == wrong
     for check in body["checks"].values():
         assert check["ok"] is not bool(check.get("detail"))
+
+
+def test_streams_that_are_lost_are_told_and_fail_nothing() -> None:
+    streams = [
+        RestreamStatus("a", "rtsp://relay/a", "backing_off", "refused"),
+        RestreamStatus("b", "rtsp://relay/b", "connecting", losses={"refused": 2}),
+        RestreamStatus("c", "rtsp://relay/c", "connecting"),
+        RestreamStatus("d", "rtsp://relay/d", "live", losses={"refused": 2}),
+    ]
+    code, body = readiness_json(reading(restreams=streams))
+    assert code == 200
+    assert body["checks"]["sinks"] == {
+        "ok": True,
+        "detail": "2 of 4 streams of publish.restream lost; see /api/v1/status",
+    }
+    assert "detail" not in readiness_json(reading(restreams=streams[2:]))[1]["checks"]["sinks"]
 
 
 def test_a_sink_that_ended_is_named() -> None:
