@@ -39,7 +39,8 @@ def shown_in(headers: Mapping[bytes, bytes]) -> Shown | None:
     said = headers.get(b"authorization")
     if said is not None:
         return Shown("authorization", said.decode("latin-1").strip())
-    cookie = cookie_in(headers.get(b"cookie", b"").decode("latin-1"))
+    host = headers.get(b"host", b"").decode("latin-1")
+    cookie = cookie_in(headers.get(b"cookie", b"").decode("latin-1"), host)
     return None if cookie is None else Shown("cookie", cookie)
 
 
@@ -96,24 +97,34 @@ class Access:
                 found = role
         return found
 
-    def cookie(self, token: str, *, secure: bool) -> str | None:
+    def cookie(self, token: str, host: str, *, secure: bool) -> str | None:
         """The Set-Cookie header for whoever has shown ``token``; None when it is not one of ours.
 
-        ``secure``: the browser is to send it over TLS only.
+        ``host`` is the text of the request's Host header. ``secure``: the browser is to send it
+        over TLS only.
         """
         if self.of_token(token) is None:
             return None
         until = str(int(self._wall_clock()) + COOKIE_S)
-        return _set_cookie(f"{until}.{_mac(token.encode(), until)}", COOKIE_S, secure)
+        return _set_cookie(host, f"{until}.{_mac(token.encode(), until)}", COOKIE_S, secure)
 
 
-def forget_cookie(*, secure: bool) -> str:
-    """The Set-Cookie header that has a browser forget its login."""
-    return _set_cookie("", 0, secure)
+def forget_cookie(host: str, *, secure: bool) -> str:
+    """The Set-Cookie header that has a browser forget its login at ``host``."""
+    return _set_cookie(host, "", 0, secure)
 
 
-def _set_cookie(value: str, seconds: int, secure: bool) -> str:
-    words = f"{COOKIE}={value}; Max-Age={seconds}; Path=/; HttpOnly; SameSite=Strict"
+def _name(host: str) -> str:
+    """What the cookie is called at ``host``: cookies know no ports (RFC 6265, 8.5).
+
+    The port is the one that the browser knows, which a container or a proxy may have changed.
+    """
+    port = host.rpartition(":")[2]
+    return f"{COOKIE}_{port}" if port.isdecimal() else COOKIE
+
+
+def _set_cookie(host: str, value: str, seconds: int, secure: bool) -> str:
+    words = f"{_name(host)}={value}; Max-Age={seconds}; Path=/; HttpOnly; SameSite=Strict"
     return f"{words}; Secure" if secure else words
 
 
@@ -121,12 +132,13 @@ def _mac(token: bytes, until: str) -> str:
     return hmac.new(token, f"streamer login until {until}".encode(), hashlib.sha256).hexdigest()
 
 
-def cookie_in(header: str) -> str | None:
-    """The value of our cookie in a Cookie or Set-Cookie header; None when it is not there.
+def cookie_in(header: str, host: str) -> str | None:
+    """The value of our cookie at ``host`` in a Cookie or Set-Cookie header; None without one.
 
     Other programs on this host set cookies too, and what they may hold nobody keeps to (RFC 6265,
     5.4): those are passed over. Of several that are called like ours, the first that looks like it.
     """
     pairs = (pair.strip().partition("=") for pair in header.split(";"))
-    ours = [value for name, _, value in pairs if name == COOKIE]
+    known = _name(host)
+    ours = [value for name, _, value in pairs if name == known]
     return next((value for value in ours if _COOKIE.fullmatch(value)), ours[0] if ours else None)

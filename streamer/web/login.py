@@ -47,22 +47,22 @@ def login_routes(access: Access, guesses: Guesses, *, secure: bool) -> APIRouter
             fields = parse_qs((await body_of(request, MAX_BODY)).decode(), max_num_fields=8)
         except ValueError:
             raise HTTPException(400, "the form cannot be read; use the one at /login") from None
-        token = fields.get("token", [""])[-1]
+        token, host = fields.get("token", [""])[-1], request.headers.get("host", "")
         address = request.client.host if request.client else ""
         try:
             cookie = guesses.look(
-                address, f"token {token}", lambda: access.cookie(token, secure=secure)
+                address, f"token {token}", lambda: access.cookie(token, host, secure=secure)
             )
         except TooManyGuesses as wait:
             return again(_LATER.format(wait.wait_s), 429, {"retry-after": str(wait.wait_s)})
         if cookie is None:
             return again(_WRONG, 401)
-        guesses.given(address, " ".join(Shown("cookie", cookie_in(cookie) or "")))
+        guesses.given(address, " ".join(Shown("cookie", cookie_in(cookie, host) or "")))
         return _home(cookie)
 
     @router.post("/logout", include_in_schema=False)
-    async def log_out() -> Response:
-        return _home(forget_cookie(secure=secure))
+    async def log_out(request: Request) -> Response:
+        return _home(forget_cookie(request.headers.get("host", ""), secure=secure))
 
     return router
 

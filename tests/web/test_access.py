@@ -8,6 +8,7 @@ from streamer.web.access import COOKIE, COOKIE_S, Access, cookie_in, forget_cook
 
 READ = "r" * 24
 CONTROL = "c" * 24
+HOST = "localhost"
 
 
 class Clock:
@@ -73,7 +74,7 @@ def value(header: str) -> str:
 
 def test_a_cookie_holds_no_token_and_for_its_time():
     clock = Clock()
-    made = access(clock).cookie(CONTROL, secure=False)
+    made = access(clock).cookie(CONTROL, HOST, secure=False)
     assert made is not None
     assert CONTROL not in made
     assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= set(made.split("; "))
@@ -88,7 +89,7 @@ def test_a_cookie_holds_no_token_and_for_its_time():
 
 def test_a_cookie_ends_with_its_token():
     clock = Clock()
-    made = access(clock).cookie(READ, secure=True)
+    made = access(clock).cookie(READ, HOST, secure=True)
     assert made is not None
     assert "Secure" in made.split("; ")
     other = Access(read=[CONTROL], wall_clock=clock)
@@ -103,22 +104,36 @@ def test_a_cookie_that_is_not_ours_opens_nothing(forged):
 
 def test_no_more_time_can_be_written_into_a_cookie():
     clock = Clock()
-    made = value(str(access(clock).cookie(READ, secure=False)))
+    made = value(str(access(clock).cookie(READ, HOST, secure=False)))
     longer = str(int(made.partition(".")[0]) + 1) + made[made.index(".") :]
     assert of_headers(access(clock), {b"cookie": f"{COOKIE}={longer}".encode()}) == (None, True)
 
 
 def test_a_wrong_token_gets_no_cookie_and_a_login_is_forgotten():
-    assert access().cookie("wrong" * 5, secure=False) is None
-    assert "Max-Age=0" in forget_cookie(secure=False)
+    assert access().cookie("wrong" * 5, HOST, secure=False) is None
+    assert "Max-Age=0" in forget_cookie(HOST, secure=False)
     assert not Access(wall_clock=Clock()).needed
     assert access().needed
 
 
 def test_the_cookie_that_was_made_is_the_one_that_will_be_shown():
-    made = str(access().cookie(READ, secure=True))
-    assert cookie_in(made) == value(made)
-    assert cookie_in("other=1; Path=/") is None
+    made = str(access().cookie(READ, HOST, secure=True))
+    assert cookie_in(made, HOST) == value(made)
+    assert cookie_in("other=1; Path=/", HOST) is None
+
+
+def test_each_door_of_a_host_has_a_cookie_of_its_own():
+    """To cookies all ports are one (RFC 6265, 8.5): the second login would undo the first."""
+    made = [str(access().cookie(READ, f"[::1]:{port}", secure=True)) for port in (8080, 8081)]
+    names = [one.partition("=")[0] for one in made]
+    assert names == [f"{COOKIE}_8080", f"{COOKIE}_8081"]
+    assert forget_cookie("host:8081", secure=True).startswith(f"{names[1]}=;")
+    both = "; ".join(one.partition(";")[0] for one in made).encode()
+    for port, one in zip((8080, 8081), made, strict=True):
+        shown = shown_in({b"host": f"[::1]:{port}".encode(), b"cookie": both})
+        assert shown is not None
+        assert shown.text == value(one)
+    assert shown_in({b"host": b"[::1]", b"cookie": both}) is None
 
 
 @pytest.mark.parametrize(
@@ -137,7 +152,7 @@ def test_the_cookie_that_was_made_is_the_one_that_will_be_shown():
     ],
 )
 def test_a_foreign_cookie_logs_nobody_out(foreign):
-    made = value(str(access().cookie(READ, secure=False)))
+    made = value(str(access().cookie(READ, HOST, secure=False)))
     for header in (f"{foreign}; {COOKIE}={made}", f"{COOKIE}={made}; {foreign}"):
         shown = of_headers(access(), {b"cookie": header.encode("latin-1")})
         assert shown == ("read", True), header

@@ -219,7 +219,8 @@ def test_a_browser_logs_in_watches_and_logs_out(guarded):
         assert (right.status_code, right.headers["location"]) == (303, "/")
         assert READ not in right.headers["set-cookie"]
         assert browser.get("/").status_code == 200
-        cookie = f"streamer_session={browser.cookies['streamer_session']}"
+        name = f"streamer_session_{guarded.address.rpartition(':')[2]}"
+        cookie = f"{name}={browser.cookies[name]}"
         origin = f"http://{guarded.address}"
         for headers, accepted in (({"Cookie": cookie}, True), ({}, False)):
             try:
