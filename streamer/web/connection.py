@@ -17,7 +17,18 @@ from streamer.web.readings import to_bytes
 MAX_CONNECTIONS: Final = 256
 """File descriptors are for cameras too: for one more, one that asks nothing has to go."""
 _REQUEST_LIMIT_S: Final = 10.0
+_HANDSHAKE_LIMIT_S: Final = 10.0
 _UNSENT_LIMIT: Final = 64 * 1024
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """One that gives a TLS handshake 10 seconds: uvicorn leaves asyncio's 60."""
+
+    async def create_server(self, *args: Any, **options: Any) -> asyncio.Server:
+        """As any loop's."""
+        if options.get("ssl") is not None:
+            options["ssl_handshake_timeout"] = _HANDSHAKE_LIMIT_S
+        return await super().create_server(*args, **options)
 
 
 class Connection(H11Protocol):

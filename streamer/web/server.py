@@ -151,7 +151,7 @@ class HttpServer:
                 ws_ping_timeout=10.0,
                 ws_per_message_deflate=False,  # a JPEG does not compress
                 h11_max_incomplete_event_size=_MAX_HEADERS,
-                loop="asyncio",
+                loop="streamer.web.connection:Loop",
                 lifespan="off",
                 log_config=None,
                 # uvicorn would print what any client sends it; our own faults Guard logs.

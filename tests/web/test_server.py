@@ -12,12 +12,14 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+import streamer.web.connection
 from streamer.errors import BindError, ConfigError, Exposed
 from streamer.web.access import Access
 from streamer.web.connection import Socket
 from streamer.web.live import LiveView
 from streamer.web.server import HttpServer, TlsFiles
 from tests.web.clients import (
+    ended,
     hello,
     open_files,
     parts,
@@ -173,6 +175,14 @@ def test_tls_by_certificate_files(live, machine, tls_files):
             hello(viewer)
             live.write(outcome("door"))
             assert picture(viewer)[0]["camera"] == "door"
+
+
+def test_a_handshake_that_does_not_come_is_not_waited_for(live, machine, tls_files, monkeypatch):
+    monkeypatch.setattr(streamer.web.connection, "_HANDSHAKE_LIMIT_S", 0.3)
+    with serve(live, machine, tls=tls_files) as server:
+        host, port = server.address.rsplit(":", 1)
+        with socket.create_connection((host, int(port)), timeout=10) as tcp:
+            assert ended(tcp)
 
 
 def test_certificates_that_are_none_are_one_sentence(live, machine, tls_files, tmp_path):
