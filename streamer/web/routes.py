@@ -25,6 +25,7 @@ from streamer.web.told import OPTIONS as EVENT_OPTIONS
 from streamer.web.viewers import Viewers
 
 _GET: Final = ["GET", "HEAD"]
+_LEAVE: Final = b'<form id="leave" method="post" action="/logout"'
 _STATIC: Final = Path(__file__).resolve().parent / "static"
 _TYPES: Final = {
     ".css": "text/css; charset=utf-8",
@@ -41,8 +42,11 @@ def build_app(
     metrics: Callable[[str], tuple[bytes, str]],
     pool: Executor,
     routers: Sequence[APIRouter] = (),
+    login: bool = False,
 ) -> FastAPI:
     """The application behind the guard; ``routers`` are those of parts that may be switched off.
+
+    ``login``: whoever sees the page has logged in, and may log out there.
 
     ``metrics`` gets the Accept header and gives the body and its content type. Raises
     ``FileNotFoundError`` when the page's files are not installed.
@@ -60,6 +64,9 @@ def build_app(
     live = viewers.live
     # The page's files are read once, here: no path of a request ever reaches the disk.
     assets = {file.name: (file.read_bytes(), _TYPES[file.suffix]) for file in _STATIC.iterdir()}
+    if login:
+        body, kind = assets["index.html"]
+        assets["index.html"] = body.replace(_LEAVE + b" hidden", _LEAVE), kind
 
     def asset(name: str) -> Response:
         if name not in assets:

@@ -114,6 +114,7 @@ class HttpServer:
             status=status,
             metrics=metrics,
             pool=self._pool,
+            login=access.needed,
             routers=[
                 login_routes(access, guesses, secure=tls is not None),
                 read_routes(status, self._pool, live.clock),

@@ -6,13 +6,14 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, WebSocket, expect, sync_playwright
 
 from streamer.flow.ledger import Ledger
-from streamer.status import SourceState
+from streamer.status import Load, SourceState
 from streamer.types import CameraChange
 from streamer.web.access import Access
 from streamer.web.live import LiveView
@@ -261,7 +262,70 @@ def test_a_page_that_must_log_in_again_goes_to_the_login(page, live, machine):
         with HttpServer(
             server.address, live=live, status=machine.status, metrics=machine.metrics, access=access
         ):
-            page.wait_for_url("**/login*", timeout=20_000)
+            page.wait_for_url("**/login#door", timeout=20_000)
+            page.emulate_media(color_scheme="dark")
+            page.get_by_label("Token").fill("wrong" * 5)
+            page.get_by_role("button", name="Log in").click()
+            expect(page.locator("#wrong")).to_be_visible()
+            assert page.evaluate(CONTRAST) == []
+            box = page.locator("form").bounding_box()
+            assert box is not None
+            assert abs(box["x"] + box["width"] / 2 - 640) < 10, "in the middle"
+            page.get_by_label("Token").fill("r" * 24)
+            page.get_by_role("button", name="Log in").click()
+            page.wait_for_url("**/#door")
+            expect(page.locator("#stage")).to_be_visible()
+            page.get_by_role("button", name="log out").click()
+            page.wait_for_url("**/login*")
+
+
+def test_nobody_logs_out_where_nobody_logs_in(page, server):
+    page.goto(f"http://{server.address}/")
+    expect(page.get_by_role("button", name="log out")).to_be_hidden()
+
+
+def test_too_much_to_do_is_told_by_what_is_given_up(page, live, machine):
+    loads = iter([Load(2, 0.75), Load(3, 0.75, frozenset({"yard", "hall"})), Load(1)])
+    load = next(loads)
+    status = lambda: replace(machine.status(), load=load)  # noqa: E731
+    with HttpServer("127.0.0.1:0", live=live, status=status, metrics=machine.metrics) as server:
+        page.goto(f"http://{server.address}/")
+        words = page.locator("#load")
+        expect(words).to_have_text("Overloaded (step 2): smaller pictures are looked at")
+        load = next(loads)
+        expect(words).to_have_text(
+            "Overloaded (step 3): smaller pictures are looked at, 2 cameras are not looked at"
+        )
+        load = next(loads)
+        expect(words).to_have_text("Overloaded (step 1)")
+
+
+@pytest.mark.parametrize(
+    ("count", "width", "height"), [(9, 390, 844), (9, 844, 390), (31, 1280, 720), (31, 1440, 720)]
+)
+def test_every_figure_stays_inside_its_tile(page, count, width, height):
+    names = tuple(f"camera-{n:02}" for n in range(count))
+    live, machine = LiveView(names), Machine(names)
+    machine.changes = {name: {"latency_p95_s": 1.262} for name in names}
+    down = SourceState("backing_off", time.monotonic() - 700, "refused")
+    machine.changes[names[1]]["source"] = down
+    page.set_viewport_size({"width": width, "height": height})
+    with wall(live, machine) as server, Playing(live):
+        page.goto(f"http://{server.address}/")
+        first = tile(page, names[0])
+        expect(first.locator(".p95")).to_have_text("1262 ms")
+        expect(first).to_have_attribute("data-look", "live")
+        words = page.locator(".bar :is(dd, dt, .word, .count)")
+        outside = words.evaluate_all(
+            """all => all.filter((word) => {
+              const inner = word.getBoundingClientRect();
+              const outer = word.closest(".tile").getBoundingClientRect();
+              return inner.width && (inner.right > outer.right - 4 || inner.left < outer.left);
+            }).map(word => word.textContent)"""
+        )
+        assert outside == []
+        if width == 390:
+            expect(tile(page, names[1]).locator(".why")).to_be_visible()
 
 
 def test_a_server_that_only_goes_silent_is_noticed(page, live, machine, server):

@@ -4,7 +4,7 @@ import { GAP, layout } from "./layout.js";
 import { Link } from "./link.js";
 import { Stage } from "./stage.js";
 import { Tile } from "./tile.js";
-import { clock, faces, put, span } from "./words.js";
+import { clock, faces, overload, put, span } from "./words.js";
 
 const WIDTHS = { step: 160, least: 160, most: 1920 };
 
@@ -197,8 +197,7 @@ const heard = {
     const device = message.requested_device === "auto" ? "" : ` (asked for ${message.requested_device})`;
     put(byId("about"), `streamer ${message.version} · ${message.model} on ${message.provider}${device}`
       + ` · up ${span(message.uptime_s * 1000)}`);
-    const level = message.load.level;
-    put(byId("load"), level ? `Too much to do: step ${level} of giving up` : "");
+    put(byId("load"), overload(message.load));
     stage.draw();
   },
 

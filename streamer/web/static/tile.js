@@ -1,7 +1,7 @@
 // One camera on the wall: its newest picture, what may be believed of it, and its figures.
 
 import { drawFaces } from "./faces.js";
-import { DOWN, REASONS, STATES, clock, count, faces, ms, put, rate, span, why } from "./words.js";
+import { DOWN, REASONS, STATES, clock, count, faces, ms, put, putMs, rate, span, why } from "./words.js";
 
 const HISTORY = 300; // seconds
 const EVENTS = 60;
@@ -255,7 +255,7 @@ export class Tile {
     const words = { live: "live", stale: "stale", failed: "not looked at", lost: "unknown" };
     put(this.find(".word"), words[look] || STATES[state] || state);
     put(this.find(".count"), live ? faces(this.picture.faces) : "– faces");
-    put(this.find(".age"), age === null ? "–" : span(age));
+    putMs(this.find(".age"), age === null ? "–" : span(age));
     const badge = this.find(".badge");
     const notes = [this.status?.frozen && "picture does not change", this.covered && "faces covered"];
     const noted = live ? notes.filter(Boolean).join(" · ") : "";
@@ -294,7 +294,7 @@ export class Tile {
     this.paused = load.paused.includes(this.name);
     const live = status.state === "live";
     put(this.find(".fps"), rate(live ? status.detect_fps : 0));
-    put(this.find(".p95"), ms(status.latency_p95_s));
+    putMs(this.find(".p95"), ms(status.latency_p95_s));
     const seconds = (value) => (live && value !== null ? value * 1000 : null);
     const sorted = this.ages.toSorted((a, b) => a - b);
     this.ages = [];

@@ -58,6 +58,26 @@ export function span(milliseconds) {
   return s < 172800 ? `${Math.floor(s / 3600)} h` : `${Math.floor(s / 86400)} days`;
 }
 
+// What is given up because there is more to do than can be done; nothing where there is not.
+export function overload({ level, input_scale, paused }) {
+  if (!level) return "";
+  const given = [
+    input_scale < 1 && "smaller pictures are looked at",
+    paused.length && `${count(paused.length)} ${paused.length === 1 ? "camera is" : "cameras are"} not looked at`,
+  ].filter(Boolean).join(", ");
+  return `Overloaded (step ${level})${given && `: ${given}`}`;
+}
+
+// Milliseconds, whose unit narrow tiles leave out.
+export function putMs(element, text) {
+  if (element.textContent === text) return;
+  const [number, unit] = text.endsWith(" ms") ? [text.slice(0, -3), " ms"] : [text, ""];
+  const small = document.createElement("span");
+  small.className = "unit";
+  small.textContent = unit;
+  element.replaceChildren(number, small);
+}
+
 // Touch the document only where something changes.
 export function put(element, text) {
   if (element.textContent !== text) element.textContent = text;
