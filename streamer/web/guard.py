@@ -69,6 +69,9 @@ _HOST: Final = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]
 """What a Host header may look like (RFC 9110, 7.2), less what no name of ours needs."""
 
 
+_ABSOLUTE: Final = re.compile(r"https?://(?P<host>[^/]*)(?P<path>/.*)?", re.IGNORECASE | re.DOTALL)
+
+
 class AllowedHosts:
     """The names this server answers for.
 
@@ -131,6 +134,7 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the refusal, or pass the request on with the headers added to its answer."""
         started = False
+        scope = _of_our_own(scope)
 
         async def send_with_headers(message: Message) -> None:
             nonlocal started
@@ -236,6 +240,19 @@ class Guard:
             "a token is needed; send Authorization: Bearer TOKEN, or log in at /login",
             ((b"www-authenticate", b'Bearer realm="streamer"'),),
         )
+
+
+def _of_our_own(scope: Scope) -> Scope:
+    """A request as if its target began with the path.
+
+    Whoever takes us for a proxy names the host there, and that counts, not Host (RFC 9112, 3.2.2).
+    """
+    parts = _ABSOLUTE.fullmatch(scope["path"])
+    if parts is None:
+        return scope
+    headers = [pair for pair in scope["headers"] if pair[0] != b"host"]
+    headers.append((b"host", parts["host"].encode("latin-1", "replace")))
+    return {**scope, "path": parts["path"] or "/", "headers": headers}
 
 
 def _role_for(method: str, path: str) -> Role | None:

@@ -10,8 +10,8 @@ from typing import Any, Final, NoReturn
 def read_object(body: bytes) -> dict[str, Any]:
     """The JSON object in ``body``, UTF-8.
 
-    A key that comes twice, NaN and infinity, numbers beyond 64 bits and anything nested too deep
-    is refused. Raises ``ValueError`` with a sentence.
+    A key that comes twice, NaN and infinity, numbers beyond 64 bits, halves of characters (lone
+    surrogates) and anything nested too deep is refused. Raises ``ValueError`` with a sentence.
     """
     try:
         value = json.loads(
@@ -21,8 +21,11 @@ def read_object(body: bytes) -> dict[str, Any]:
             parse_float=_finite,
             parse_int=_small,
         )
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
     except _Refused:
         raise
+    except UnicodeEncodeError:
+        raise ValueError("the JSON holds half a character, like \\ud800; send whole ones") from None
     except (ValueError, RecursionError):
         raise ValueError("the body is not JSON; send an object in UTF-8") from None
     if not isinstance(value, dict):

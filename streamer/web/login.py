@@ -49,10 +49,10 @@ def login_routes(access: Access, guesses: Guesses, *, secure: bool) -> APIRouter
             raise HTTPException(400, "the form cannot be read; use the one at /login") from None
         token, host = fields.get("token", [""])[-1], request.headers.get("host", "")
         address = request.client.host if request.client else ""
+        # As a program shows it: what was right there is right here, and the other way round.
+        shown = " ".join(Shown("authorization", f"Bearer {token}"))
         try:
-            cookie = guesses.look(
-                address, f"token {token}", lambda: access.cookie(token, host, secure=secure)
-            )
+            cookie = guesses.look(address, shown, lambda: access.cookie(token, host, secure=secure))
         except TooManyGuesses as wait:
             return again(_LATER.format(wait.wait_s), 429, {"retry-after": str(wait.wait_s)})
         if cookie is None:

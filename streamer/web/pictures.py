@@ -71,7 +71,11 @@ def picture_routes(viewers: Viewers) -> APIRouter:
         """Its newest picture; one that is not live says so in its pixels."""
         shown = await viewers.picture(known(name), Wish(width, quality, boxes == 1))
         if shown is None:
-            raise HTTPException(503, "this camera has no picture yet; try again when it is live")
+            raise HTTPException(
+                503,
+                "this camera has no picture yet; try again when it is live",
+                {"retry-after": "1"},
+            )
         return Response(
             shown.jpeg,
             media_type="image/jpeg",
@@ -103,7 +107,7 @@ def picture_routes(viewers: Viewers) -> APIRouter:
             return MjpegResponse(viewers, viewers.enter("mjpeg"), name, wish, fps=fps)
         except Full:
             raise HTTPException(
-                503, f"{viewers.max_viewers} watch already; try again later"
+                503, f"{viewers.max_viewers} watch already; try again later", {"retry-after": "5"}
             ) from None
 
     return routes

@@ -35,7 +35,7 @@ from tests.web.synthetic import outcome, until
         ("GET / HTTP/1.1", "Host: LOCALHOST.:{port}", 200),
         ("GET / HTTP/1.1", "Host: [::1]:{port}", 200),
         ("GET / HTTP/1.1", "Host: 127.0.0.1:{port}\r\nX-Forwarded-Host: evil.example", 200),
-        ("GET http://evil.example/ HTTP/1.1", "Host: localhost", 400),
+        ("GET http://evil.example/ HTTP/1.1", "Host: localhost", 421),
         ("GET @evil.example HTTP/1.1", "Host: localhost", 400),
         ("GET evil HTTP/1.1", "Host: localhost", 400),
         ("GET //evil.example HTTP/1.1", "Host: localhost", 404),
@@ -245,6 +245,14 @@ def test_a_login_by_another_page_or_in_another_shape_is_refused(guarded):
     assert httpx.post(url, data={f"a{n}": "b" for n in range(99)}).status_code == 400
 
 
+def test_a_target_may_name_the_host_as_to_a_proxy_and_that_counts(server):
+    for host, status in ((server.address, 200), ("evil.example", 421)):
+        for other in (server.address, "evil.example"):
+            request = f"GET HTTP://{host}/healthz?a HTTP/1.1\r\nHost: {other}\r\n"
+            answer = raw(server, request.encode() + b"Connection: close\r\n\r\n")
+            assert answer.startswith(f"HTTP/1.1 {status} ".encode()), answer
+
+
 def bearer(token):
     return {"authorization": f"Bearer {token}"}
 
@@ -268,6 +276,8 @@ def test_a_guesser_waits_and_who_is_in_stays_in(guarded):
     assert httpx.get(url).status_code == 401  # who shows nothing guesses nothing
     guess = httpx.post(f"http://{guarded.address}/login", data={"token": CONTROL})
     assert guess.status_code == 429, "one measure for both doors"
+    known = httpx.post(f"http://{guarded.address}/login", data={"token": READ})
+    assert known.status_code == 303, "what was right at one door is right at the other"
 
 
 def test_the_form_is_no_way_to_guess_either(guarded):

@@ -33,6 +33,8 @@ def test_an_object_is_read() -> None:
         (b'{"a": "\xff"}', "is not JSON"),
         (b"[" * 100_000, "is not JSON"),
         (b'{"a":' * 60_000, "is not JSON"),
+        (b'{"a": ["\\ud800"]}', "half a character"),
+        (b'{"\\udc00": 1}', "half a character"),
         (b"[]", "not a JSON object"),
         (b"null", "not a JSON object"),
         (b'"source"', "not a JSON object"),

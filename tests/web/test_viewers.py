@@ -112,6 +112,7 @@ def test_the_thirty_third_viewer_is_told_to_come_later(live, machine):
             url = f"http://{server.address}/api/v1/cameras/door/live.mjpg"
             refused = httpx.get(url)
             assert refused.status_code == 503
+            assert refused.headers["retry-after"] == "5"
             assert "try again later" in refused.json()["error"]
             assert httpx.get(f"http://{server.address}/healthz").status_code == 200
         until(lambda: server.viewers == 31)
