@@ -173,12 +173,15 @@ class _Decoder:
     def __init__(self) -> None:
         self._jobs: SimpleQueue[tuple[Future[_Asked], Callable[[], _Asked]] | None] = SimpleQueue()
         self._closed = False
-        threading.Thread(target=self._run, name="http-decode", daemon=True).start()
+        self._runs = False
 
     def submit(self, call: Callable[[], _Asked]) -> Future[_Asked]:
-        """Call it when its turn comes. Raises HTTPException once closed."""
+        """Call it when its turn comes; by one thread only. Raises HTTPException once closed."""
         if self._closed:
             raise _later("streamer is stopping")
+        if not self._runs:  # not before the first picture: a door that is never opened has none
+            self._runs = True
+            threading.Thread(target=self._run, name="http-decode", daemon=True).start()
         future: Future[_Asked] = Future()
         self._jobs.put((future, call))
         return future
