@@ -372,6 +372,7 @@ def program(model_path: Path) -> Iterator[tuple[App, int, list[bytes]]]:
         )  # type: ignore[union-attr]
         for pool in parts:  # their threads are there from the beginning and no test's fault
             list(pool.map(time.sleep, [0.1] * pool._max_workers))
+        app.http._detecting._decoding.submit(lambda: None).result(10)  # type: ignore[union-attr]
         yield app, port, heard
         before = detected(app)
         until(lambda: detected(app) > before, 60)
