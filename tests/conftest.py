@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
+from tests.printing import print_safely
 from tests.rtsp import RtspServer
 from tests.rtsp import rtsp_server as start_rtsp_server
 
@@ -34,6 +35,8 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("suite")
+
+print_safely()
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = ROOT / "models" / "retinaface_mnet025.onnx"

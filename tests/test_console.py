@@ -9,7 +9,6 @@ import threading
 from typing import Any
 
 import pytest
-import structlog
 from rich.console import Console
 
 from streamer import console
@@ -19,6 +18,7 @@ from streamer.flow.ledger import Ledger
 from streamer.flow.meters import Durations
 from streamer.log import configure
 from streamer.status import CameraStatus, SourceState, Status
+from tests.printing import print_safely
 
 
 def camera(name: str, **changes: Any) -> CameraStatus:
@@ -79,7 +79,7 @@ def test_without_a_terminal_cameras_that_did_not_end_have_lines_with_numbers(
         with Watch(read):
             assert twice.wait(20)
     finally:
-        structlog.reset_defaults()
+        print_safely()
         logging.getLogger().handlers = handlers
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
     assert lines

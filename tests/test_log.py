@@ -13,6 +13,7 @@ import structlog
 from streamer.log import BURST, EVERY_S, MOST_KEYS, Seldom, configure, get_logger
 from streamer.testing import ManualClock
 from streamer.types import SourceUrl
+from tests.printing import print_safely
 
 SECRET = "hunter2-canary"
 
@@ -21,7 +22,7 @@ SECRET = "hunter2-canary"
 def as_before() -> Iterator[None]:
     handlers = list(logging.getLogger().handlers)
     yield
-    structlog.reset_defaults()
+    print_safely()
     logging.getLogger().handlers = handlers
 
 
