@@ -60,10 +60,6 @@ _GIVEN = ("{clip}", "{fps}", "{cameras}", "{model}")
 _DETECTOR = ("{cache}", "640", "360")  # what streamer looks at; uniface's own 640x640 costs more
 _UNIFACE = next(side for side in SIDES if side.environment == "uniface")
 _ROBOFLOW = next(side for side in SIDES if side.name == ROBOFLOW)
-_FIRST: Final = {"next": 2, "newest": 12}
-_FIRST_OF_ROBOFLOW: Final = 6
-"""What to try first of each: about what two cores hold, which saves runs."""
-
 STREAMER: Final = Side("streamer", "streamer_cameras.py", _GIVEN)
 OTHERS: Final = (
     *(
@@ -77,6 +73,8 @@ OTHERS: Final = (
     ),
     replace(_ROBOFLOW, runner="inference_cameras.py", arguments=(*_GIVEN, *_DETECTOR)),
 )
+_FIRST: Final = dict(zip((side.name for side in OTHERS), (2, 12, 6), strict=True))
+"""What to try first of each: about what two cores hold, which saves runs."""
 
 
 @dataclass
@@ -294,7 +292,7 @@ def main() -> None:
             sys.exit(f"bench-cameras: streamer {failed[STREAMER.name]}; run 'make test'")
         others = [side for side in OTHERS if options.heavy or not side.heavy]
         for side in () if options.no_peers else others:
-            search(side, _FIRST.get(side.arguments[-1], _FIRST_OF_ROBOFLOW), proof_s)
+            search(side, _FIRST[side.name], proof_s)
         ours = found[STREAMER.name]
         if not options.only:
             try:

@@ -176,8 +176,8 @@ class Overload:
     every reading for ``patience_s``: of many, one or the other has bad luck at any time. A step up
     needs none that suffers for ``calm_s`` and room by prediction, or ``probe_s`` of calm without;
     both times double with each that failed, up to a bound, until one holds for ``probe_s``.
-    ``floor``: detections a second of each
-    camera that are defended. Raises ``ValueError`` when a number is not above 0.
+    ``floor``: detections a second of each camera that are defended. Raises ``ValueError`` when a
+    number is not above 0.
     """
 
     def __init__(
